@@ -1,0 +1,3 @@
+//! The walk through the house.
+
+pub mod error;

@@ -1,0 +1,2 @@
+//! Parse, call, exit code. Nothing else.
+fn main() {}
