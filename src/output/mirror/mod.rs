@@ -1,0 +1,203 @@
+//! The mirror: the process that brings a run's output and documents to the share.
+//!
+//! It is alone with the share. It may hang there in the kernel for ever, and then nobody waits for it:
+//! it shares nothing with the others but a channel that never blocks and a descriptor of the spool.
+
+mod folder;
+mod pace;
+mod process;
+mod stream;
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd},
+};
+
+use nix::{sys::eventfd::EventFd, unistd::Pid};
+use serde::{Deserialize, Serialize};
+
+pub use self::folder::Target;
+use self::process::Process;
+use crate::{
+    request::Warning,
+    sys::{
+        aside,
+        channel::{self, Channel, Received, Sent},
+        descriptors, fork,
+    },
+};
+
+/// What the mirror is told. Each message adds one to the generation it answers with.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Order {
+    /// The descriptor that comes along is the new content of a small file; older content of that name
+    /// need not be written any more.
+    Document(String),
+    /// The descriptor that comes along is a further large file that will not grow any more.
+    Stream(String),
+    /// The output has reached its end for now: bring everything over, look at it there, and say so.
+    Finish,
+}
+
+/// What the mirror tells.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) enum Report {
+    /// So many bytes of the output are on the share, in this folder below the share.
+    Progress { bytes: u64, folder: String },
+    /// All orders up to this generation are carried out, and what they brought was looked at on the share.
+    Complete { generation: u64, bytes: u64 },
+    /// The share refused something; it will be tried again.
+    Failing { why: String },
+    /// Something the outcome should tell.
+    Warning(Warning),
+}
+
+/// The mirror as its supervisor sees it: how far it is, and a way to tell it things. Never blocks.
+#[derive(Debug)]
+pub struct Mirror {
+    pid: Pid,
+    channel: Option<Channel<Order, Report>>,
+    sent: u64,
+    complete: u64,
+    waiting: Vec<(Order, Option<File>)>,
+    /// Bytes of output known to be on the share.
+    pub bytes: u64,
+    /// The run's folder there, once it exists.
+    pub folder: Option<String>,
+    /// The last refusal since something was written.
+    pub failing: Option<String>,
+    /// Told once each.
+    pub warnings: Vec<Warning>,
+}
+
+impl Mirror {
+    /// Starts a mirror process for the spool file `log`, woken through `wake` when that has grown.
+    ///
+    /// # Errors
+    /// Where no process can be made.
+    pub fn start(target: Target, log: File, wake: EventFd) -> io::Result<Self> {
+        let (ours, theirs) = channel::pair()?;
+        let resumed = target.resume.clone();
+        let pid = fork::spawn(|| {
+            descriptors::close_all_but(&[theirs.as_fd(), log.as_fd(), wake.as_fd()]);
+            aside::detach(c"ci-setup:mirror");
+            Process::new(target, theirs, log, wake).run();
+            0
+        })?;
+        Ok(Self {
+            pid,
+            channel: Some(ours),
+            sent: 0,
+            complete: 0,
+            waiting: Vec::new(),
+            bytes: 0,
+            folder: resumed,
+            failing: None,
+            warnings: Vec::new(),
+        })
+    }
+
+    /// The process.
+    pub fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// Orders a small file to be written, atomically where the share can do that.
+    pub fn document(&mut self, name: &str, content: File) {
+        self.waiting.retain(|(order, _)| !matches!(order, Order::Document(waiting) if waiting == name));
+        self.order(Order::Document(name.into()), Some(content));
+    }
+
+    /// Orders a further large file.
+    pub fn stream(&mut self, name: &str, content: File) {
+        self.order(Order::Stream(name.into()), Some(content));
+    }
+
+    /// Asks for everything to be brought over and looked at; [`Mirror::is_complete`] tells when it is.
+    pub fn finish(&mut self) {
+        self.order(Order::Finish, None);
+    }
+
+    fn order(&mut self, order: Order, content: Option<File>) {
+        self.waiting.push((order, content));
+        self.push();
+    }
+
+    /// Sends what waits, as far as the mirror takes it.
+    fn push(&mut self) {
+        while let (Some(channel), Some((order, content))) = (&self.channel, self.waiting.first()) {
+            match channel.send(order, content.as_ref().map(AsFd::as_fd)) {
+                Sent::Yes => {
+                    self.sent += 1;
+                    self.waiting.remove(0);
+                }
+                Sent::Full => return,
+                Sent::Closed => self.channel = None,
+            }
+        }
+    }
+
+    /// The descriptor to poll, while there is a mirror.
+    pub fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
+        self.channel.as_ref().map(AsFd::as_fd)
+    }
+
+    /// Whether the descriptor should be polled for writing too.
+    pub fn has_waiting(&self) -> bool {
+        self.channel.is_some() && !self.waiting.is_empty()
+    }
+
+    /// Takes in what the mirror has told. Returns whether it made progress.
+    pub fn pump(&mut self) -> bool {
+        self.push();
+        let mut moved = false;
+        loop {
+            let Some(channel) = &self.channel else { return moved };
+            match channel.receive() {
+                Received::Message(report, _) => moved |= self.take(report),
+                Received::Nothing => return moved,
+                Received::Closed => self.channel = None,
+            }
+        }
+    }
+
+    fn take(&mut self, report: Report) -> bool {
+        match report {
+            Report::Progress { bytes, folder } => {
+                let moved = bytes > self.bytes || self.failing.is_some();
+                (self.bytes, self.folder, self.failing) = (bytes, Some(folder), None);
+                moved
+            }
+            Report::Complete { generation, bytes } => {
+                (self.complete, self.bytes, self.failing) = (generation, bytes, None);
+                true
+            }
+            Report::Failing { why } => {
+                self.failing = Some(why);
+                false
+            }
+            Report::Warning(warning) => {
+                self.warnings.push(warning);
+                false
+            }
+        }
+    }
+
+    /// Whether everything ordered so far is on the share and was looked at there.
+    pub fn is_complete(&self) -> bool {
+        self.waiting.is_empty() && self.sent > 0 && self.complete == self.sent
+    }
+
+    /// Whether the process is there to be told things.
+    pub fn is_alive(&self) -> bool {
+        self.channel.is_some()
+    }
+
+    /// Leaves the process behind. It dies at once, or when the share lets go of it; until then the one
+    /// operation it hangs in may still happen, and it writes what belongs there.
+    pub fn abandon(&mut self) {
+        self.channel = None;
+        let _ = nix::sys::signal::kill(self.pid, nix::sys::signal::Signal::SIGKILL);
+    }
+}

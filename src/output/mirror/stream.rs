@@ -1,0 +1,238 @@
+//! One large file on its way to the share: the spool, or the tail of an output that was too long.
+
+use std::{
+    fs::File,
+    io,
+    os::unix::fs::{FileExt, MetadataExt},
+};
+
+use super::folder::{Folder, sync};
+
+/// The most bytes in one write, and the amount from which a write need not wait for its turn.
+pub(super) const PIECE: u64 = 1 << 20;
+
+/// How much of the end is compared where nothing went wrong on the way; where something did, everything is.
+const TAIL_COMPARED: u64 = 8 << 20;
+
+/// A source, and how far its copy is.
+#[derive(Debug)]
+pub(super) struct Stream {
+    /// Its name on the share.
+    pub(super) name: String,
+    source: File,
+    copy: Option<File>,
+    /// Bytes that were written.
+    pub(super) at: u64,
+    /// Bytes that were written and taken note of.
+    pub(super) synced: u64,
+    /// Whether something happened that casts doubt on all that was written.
+    is_doubtful: bool,
+    /// The length that was looked at on the share and found right.
+    verified: Option<u64>,
+}
+
+impl Stream {
+    pub(super) fn new(name: &str, source: File) -> Self {
+        Self { name: name.into(), source, copy: None, at: 0, synced: 0, is_doubtful: false, verified: None }
+    }
+
+    /// Bytes not yet written.
+    pub(super) fn pending(&self) -> io::Result<u64> {
+        Ok(self.source.metadata()?.len().saturating_sub(self.at))
+    }
+
+    /// The share failed: the file is opened anew, and then all of it is compared.
+    pub(super) fn doubt(&mut self) {
+        self.copy = None;
+        self.is_doubtful = true;
+        self.verified = None;
+    }
+
+    /// Doubts everything where the copy is not as long as what was written: somebody else was there.
+    pub(super) fn doubt_if_resized(&mut self) -> io::Result<()> {
+        if let Some(copy) = &self.copy
+            && copy.metadata()?.len() != self.at
+        {
+            self.doubt();
+        }
+        Ok(())
+    }
+
+    /// Writes the next piece. Returns how many bytes the share took.
+    pub(super) fn write(&mut self, folder: &Folder, buffer: &mut Vec<u8>) -> io::Result<u64> {
+        self.open(folder)?;
+        let Some(copy) = &self.copy else { return Ok(0) };
+        let length = self.pending()?.min(PIECE);
+        buffer.resize(length as usize, 0);
+        self.source.read_exact_at(buffer, self.at)?;
+        let written = copy.write_at(buffer, self.at)? as u64;
+        if written == 0 {
+            return Err(io::ErrorKind::WriteZero.into());
+        }
+        self.at += written;
+        self.verified = None;
+        Ok(written)
+    }
+
+    /// Has the share take note of what was written.
+    pub(super) fn sync(&mut self) -> io::Result<()> {
+        if let Some(copy) = &self.copy
+            && self.synced < self.at
+        {
+            sync(copy)?;
+            self.synced = self.at;
+        }
+        Ok(())
+    }
+
+    /// Opens the copy. One that is there already is compared with the source from its beginning, and
+    /// writing goes on at the first difference.
+    fn open(&mut self, folder: &Folder) -> io::Result<()> {
+        if self.copy.is_some() {
+            return Ok(());
+        }
+        let (copy, is_new) = folder.file(&self.name)?;
+        self.at = if is_new { 0 } else { self.first_difference(&copy, 0)? };
+        self.synced = 0;
+        self.copy = Some(copy);
+        Ok(())
+    }
+
+    /// Looks at the share, through a handle opened anew, whether the copy is what it should be. If not,
+    /// writing goes on at the first difference.
+    ///
+    /// The share may have been truncated, replaced, or may have lost writes that it had accepted.
+    pub(super) fn verify(&mut self, folder: &Folder) -> io::Result<bool> {
+        self.open(folder)?;
+        let length = self.source.metadata()?.len();
+        if self.at < length {
+            return Ok(false);
+        }
+        if self.verified == Some(length) {
+            return Ok(true);
+        }
+        let (fresh, _) = folder.file(&self.name)?;
+        // What this machine has cached says nothing about the server.
+        let _ = nix::fcntl::posix_fadvise(&fresh, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED);
+        let found = fresh.metadata()?;
+        let is_same = self.copy.as_ref().and_then(|copy| copy.metadata().ok()).is_some_and(|held| held.ino() == found.ino());
+        if !is_same {
+            self.is_doubtful = true;
+        }
+        if found.len() > length {
+            fresh.set_len(length)?;
+        }
+        let from = if self.is_doubtful { 0 } else { length.saturating_sub(TAIL_COMPARED) };
+        let right = self.first_difference(&fresh, from)?;
+        self.copy = Some(fresh);
+        if right < length {
+            // Everything before is suspect as well, unless it has just been compared.
+            self.is_doubtful = true;
+            self.at = if from == 0 { right } else { 0 };
+            self.synced = 0;
+            return Ok(false);
+        }
+        self.is_doubtful = false;
+        self.verified = Some(length);
+        Ok(true)
+    }
+
+    /// The offset, not before `from`, up to which the copy equals the source.
+    fn first_difference(&self, copy: &File, from: u64) -> io::Result<u64> {
+        const CHUNK: usize = 256 * 1024;
+        let (mut wanted, mut found) = (vec![0; CHUNK], vec![0; CHUNK]);
+        let mut at = from;
+        loop {
+            let there = copy.read_at(&mut found, at)?;
+            let here = self.source.read_at(&mut wanted[..there], at)?;
+            let equal = wanted[..here].iter().zip(&found[..here]).take_while(|(a, b)| a == b).count();
+            at += equal as u64;
+            if there == 0 || equal < there {
+                return Ok(at);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+    use crate::output::mirror::Target;
+
+    struct Bench {
+        share: tempfile::TempDir,
+        spool: tempfile::NamedTempFile,
+        folder: Folder,
+        stream: Stream,
+    }
+
+    fn bench(content: &[u8]) -> Bench {
+        let share = tempfile::tempdir().unwrap();
+        let target = Target {
+            share: share.path().into(),
+            name: "ci-1".into(),
+            word: "creation".into(),
+            stamp: "S".into(),
+            resume: None,
+            user: None,
+        };
+        let folder = Folder::open(&target, None, &[]).unwrap();
+        let spool = tempfile::NamedTempFile::new().unwrap();
+        fs::write(spool.path(), content).unwrap();
+        let stream = Stream::new("output.log", File::open(spool.path()).unwrap());
+        Bench { share, spool, folder, stream }
+    }
+
+    impl Bench {
+        fn bring_over(&mut self) {
+            while !self.stream.verify(&self.folder).unwrap() {
+                self.stream.write(&self.folder, &mut Vec::new()).unwrap();
+            }
+        }
+
+        fn path(&self) -> std::path::PathBuf {
+            self.share.path().join(&self.folder.path).join("output.log")
+        }
+
+        fn assert_equal(&self) {
+            assert!(fs::read(self.path()).unwrap() == fs::read(self.spool.path()).unwrap());
+        }
+    }
+
+    fn noise(length: usize) -> Vec<u8> {
+        (0..length).map(|i| (i * 2_654_435_761) as u8 ^ (i >> 8) as u8).collect()
+    }
+
+    #[test]
+    fn a_copy_that_was_truncated_replaced_or_overwritten_is_made_right_again() {
+        let mut bench = bench(&noise(3_000_000));
+        bench.bring_over();
+        bench.assert_equal();
+        let path = bench.path();
+        let spoil: [&dyn Fn(); 5] = [
+            &|| File::options().write(true).open(&path).unwrap().set_len(1_000_000).unwrap(),
+            &|| File::options().write(true).open(&path).unwrap().set_len(4_000_000).unwrap(),
+            &|| fs::write(&path, noise(10)).unwrap(),
+            &|| fs::remove_file(&path).unwrap(),
+            &|| File::options().write(true).open(&path).unwrap().write_all_at(&[0; 4096], 1_500_000).unwrap(),
+        ];
+        for spoil in spoil {
+            spoil();
+            bench.stream.doubt();
+            bench.bring_over();
+            bench.assert_equal();
+        }
+    }
+
+    #[test]
+    fn an_earlier_copy_is_continued_where_it_stopped() {
+        let mut bench = bench(&noise(2_500_000));
+        fs::write(bench.path(), noise(1_200_000)).unwrap();
+        let written = bench.stream.write(&bench.folder, &mut Vec::new()).unwrap();
+        assert_eq!(bench.stream.at, 1_200_000 + written);
+        bench.bring_over();
+        bench.assert_equal();
+    }
+}

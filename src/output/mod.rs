@@ -1,0 +1,5 @@
+//! What becomes of the script's output: spool, mirror, pass-through.
+
+pub mod mirror;
+pub mod passthrough;
+pub mod spool;

@@ -1,0 +1,388 @@
+//! The spool: the script's output on the local disk, byte for byte, the copy of truth (CONTRACT 6).
+//!
+//! Up to half of the limit goes to `output.log`. What comes after that goes to `output.tail.log`, of which
+//! only the last half of the limit is kept: while the run lasts, the file is sparse, its offsets are
+//! those of the stream, and what is too old is punched out of it.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::{FileExt, MetadataExt},
+    },
+    path::PathBuf,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FallocateFlags, SpliceFFlags, fallocate, splice},
+};
+
+use crate::record::state::{RunDir, private};
+
+/// What one look at the pipe gave.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Pumped {
+    /// So many bytes were taken from the pipe.
+    Bytes(usize),
+    /// Nothing at the moment.
+    Empty,
+    /// Every writer is gone.
+    Ended,
+}
+
+/// The names of the spool's files, in the run's folder and on the share.
+pub const LOG: &str = "output.log";
+/// What is kept of an output that was too long, from behind.
+pub const TAIL: &str = "output.tail.log";
+
+/// The most bytes taken from the pipe at once.
+const PIECE: usize = 1 << 20;
+
+/// The spool of one run.
+#[derive(Debug)]
+pub struct Spool {
+    log: File,
+    half: u64,
+    /// Bytes in `output.log`, markers included.
+    logged: u64,
+    tail: Option<Tail>,
+    tail_path: PathBuf,
+    /// Bytes that the disk did not take since the last one it took.
+    losing: u64,
+    lost: u64,
+    why_lost: Option<String>,
+    can_splice: bool,
+    scratch: Vec<u8>,
+}
+
+/// The growing end of an output that is too long.
+#[derive(Debug)]
+struct Tail {
+    file: File,
+    /// Bytes of the stream behind `output.log`, dropped ones included.
+    length: u64,
+    punched: u64,
+}
+
+impl Spool {
+    /// Makes the spool of a run. `limit` is in bytes; 0 means none.
+    ///
+    /// # Errors
+    /// Those of the local disk.
+    pub fn create(run: &RunDir, limit: u64) -> io::Result<Self> {
+        let path = run.file(LOG);
+        Ok(Self {
+            log: private(&path).create_new(true).open(&path)?,
+            half: if limit == 0 { u64::MAX } else { (limit / 2).max(1) },
+            logged: 0,
+            tail: None,
+            tail_path: run.file(TAIL),
+            losing: 0,
+            lost: 0,
+            why_lost: None,
+            can_splice: true,
+            scratch: Vec::new(),
+        })
+    }
+
+    /// Takes what is in the pipe, a bounded piece at a time.
+    ///
+    /// # Errors
+    /// Only those of the pipe; what the disk refuses is counted and marked.
+    pub fn pump(&mut self, pipe: BorrowedFd<'_>) -> io::Result<Pumped> {
+        if self.losing > 0 {
+            self.try_to_mark();
+        }
+        let room = usize::try_from(self.half.saturating_sub(self.logged)).unwrap_or(usize::MAX).min(PIECE);
+        if room == 0 {
+            return self.pump_tail(pipe);
+        }
+        if self.can_splice && self.losing == 0 {
+            let mut offset = self.logged.cast_signed();
+            match splice(pipe, None, &self.log, Some(&mut offset), room, SpliceFFlags::SPLICE_F_NONBLOCK) {
+                Ok(0) => return Ok(Pumped::Ended),
+                Ok(count) => {
+                    self.logged += count as u64;
+                    return Ok(Pumped::Bytes(count));
+                }
+                Err(Errno::EAGAIN | Errno::EINTR) => return Ok(Pumped::Empty),
+                // Not on this file system; or the disk refuses, which the plain way finds out precisely.
+                Err(Errno::EINVAL) => self.can_splice = false,
+                Err(_) => {}
+            }
+        }
+        self.pump_plainly(pipe, room)
+    }
+
+    fn pump_plainly(&mut self, pipe: BorrowedFd<'_>, room: usize) -> io::Result<Pumped> {
+        let mut scratch = std::mem::take(&mut self.scratch);
+        scratch.resize(room.min(128 * 1024), 0);
+        let got = nix::unistd::read(pipe, &mut scratch);
+        let pumped = match got {
+            Ok(0) => Pumped::Ended,
+            Ok(count) => {
+                self.keep(&scratch[..count]);
+                Pumped::Bytes(count)
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Pumped::Empty,
+            Err(errno) => return Err(errno.into()),
+        };
+        self.scratch = scratch;
+        Ok(pumped)
+    }
+
+    /// Writes to the log; what the disk does not take is lost, and counted.
+    fn keep(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() && self.losing == 0 {
+            match self.log.write_at(bytes, self.logged) {
+                Ok(0) => self.lose(&io::ErrorKind::WriteZero.into()),
+                Ok(count) => {
+                    self.logged += count as u64;
+                    bytes = &bytes[count..];
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    self.lose(&error);
+                    break;
+                }
+            }
+        }
+        self.losing += bytes.len() as u64;
+        self.lost += bytes.len() as u64;
+    }
+
+    fn lose(&mut self, error: &io::Error) {
+        self.why_lost.get_or_insert_with(|| error.to_string());
+    }
+
+    /// Once the disk takes bytes again, one line says how many it did not.
+    fn try_to_mark(&mut self) {
+        let why = self.why_lost.as_deref().unwrap_or("the disk failed");
+        let line_end = if self.logged == 0 { "" } else { "\n" };
+        let mark = format!("{line_end}[ci-setup-agent] {} bytes lost here: {why}\n", self.losing);
+        if self.log.write_all_at(mark.as_bytes(), self.logged).is_ok() {
+            self.logged += mark.len() as u64;
+            self.losing = 0;
+        }
+    }
+
+    fn pump_tail(&mut self, pipe: BorrowedFd<'_>) -> io::Result<Pumped> {
+        if self.tail.is_none() {
+            let opened = private(&self.tail_path).create(true).truncate(true).open(&self.tail_path);
+            match opened {
+                Ok(file) => self.tail = Some(Tail { file, length: 0, punched: 0 }),
+                Err(error) => {
+                    self.lose(&error);
+                    return self.discard(pipe);
+                }
+            }
+        }
+        let Some(tail) = &mut self.tail else { return Ok(Pumped::Empty) };
+        let mut offset = tail.length.cast_signed();
+        let result = splice(pipe, None, &tail.file, Some(&mut offset), PIECE, SpliceFFlags::SPLICE_F_NONBLOCK);
+        match result {
+            Ok(0) => Ok(Pumped::Ended),
+            Ok(count) => {
+                tail.length += count as u64;
+                tail.punch(self.half);
+                Ok(Pumped::Bytes(count))
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(Pumped::Empty),
+            Err(errno) => {
+                self.lose(&errno.into());
+                self.discard(pipe)
+            }
+        }
+    }
+
+    fn discard(&mut self, pipe: BorrowedFd<'_>) -> io::Result<Pumped> {
+        let mut nowhere = [0; 64 * 1024];
+        match nix::unistd::read(pipe, &mut nowhere) {
+            Ok(0) => Ok(Pumped::Ended),
+            Ok(count) => {
+                self.lost += count as u64;
+                Ok(Pumped::Bytes(count))
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(Pumped::Empty),
+            Err(errno) => Err(errno.into()),
+        }
+    }
+
+    /// Says in the log what was lost at its very end. Best effort: the disk may still be full.
+    pub fn mark_end(&mut self) {
+        if self.losing > 0 {
+            self.try_to_mark();
+        }
+    }
+
+    /// Brings the kept end of an output that was too long into its lasting form: one line that says how
+    /// much is missing, then the bytes. `None` where nothing had to be left out or dropped behind.
+    ///
+    /// # Errors
+    /// Those of the local disk.
+    pub fn finish_tail(&mut self) -> io::Result<Option<File>> {
+        let Some(tail) = &self.tail else { return Ok(None) };
+        let missing = tail.length.saturating_sub(self.half);
+        let mut path = self.tail_path.clone().into_os_string();
+        path.push(".new");
+        let path = PathBuf::from(path);
+        let mut file = private(&path).create(true).truncate(true).open(&path)?;
+        if missing > 0 {
+            writeln!(file, "[ci-setup-agent] {missing} bytes left out here: the output is longer than --output-limit")?;
+        }
+        let mut from = missing.cast_signed();
+        while from.cast_unsigned() < tail.length {
+            let left = (tail.length - from.cast_unsigned()) as usize;
+            match nix::fcntl::copy_file_range(&tail.file, Some(&mut from), &file, None, left) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(Errno::EXDEV | Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {
+                    let mut source = tail.file.try_clone()?;
+                    io::Seek::seek(&mut source, io::SeekFrom::Start(from.cast_unsigned()))?;
+                    io::copy(&mut Read::take(source, left as u64), &mut file)?;
+                    break;
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        fs::rename(&path, &self.tail_path)?;
+        Ok(Some(File::open(&self.tail_path)?))
+    }
+
+    /// Bytes kept.
+    pub fn kept(&self) -> u64 {
+        self.logged + self.tail.as_ref().map_or(0, |tail| tail.length.min(self.half))
+    }
+
+    /// Bytes that could not be kept, or were left out.
+    pub fn dropped(&self) -> u64 {
+        self.lost + self.tail.as_ref().map_or(0, |tail| tail.length.saturating_sub(self.half))
+    }
+
+    /// Why bytes could not be kept, if that has happened.
+    pub fn why_lost(&self) -> Option<&str> {
+        self.why_lost.as_deref()
+    }
+
+    /// The spool, to read from.
+    ///
+    /// # Errors
+    /// Those of `dup(2)`.
+    pub fn reader(&self) -> io::Result<File> {
+        File::open(format!("/proc/self/fd/{}", std::os::fd::AsRawFd::as_raw_fd(&self.log.as_fd())))
+    }
+
+    /// Asks the disk to keep what was written.
+    pub fn sync(&self) {
+        let _ = self.log.sync_data();
+    }
+}
+
+impl Tail {
+    /// Gives back the space of what is older than the last `keep` bytes, a good piece at a time.
+    fn punch(&mut self, keep: u64) {
+        let old = self.length.saturating_sub(keep);
+        let step = (keep / 8).max(1 << 16);
+        if old < self.punched + step {
+            return;
+        }
+        let block = self.file.metadata().map_or(4096, |meta| meta.blksize().max(1));
+        let end = old / block * block;
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let length = end.saturating_sub(self.punched).cast_signed();
+        // Where the file system cannot do that, the file only takes more space than it should.
+        if length > 0 {
+            let _ = fallocate(&self.file, flags, self.punched.cast_signed(), length);
+        }
+        self.punched = end;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{os::fd::OwnedFd, time::SystemTime};
+
+    use super::*;
+    use crate::{record::state::StateDir, sys::descriptors::output_pipe};
+
+    struct Bench {
+        _state: tempfile::TempDir,
+        run: RunDir,
+        spool: Spool,
+        read: OwnedFd,
+        write: File,
+    }
+
+    fn bench(limit: u64) -> Bench {
+        let folder = tempfile::tempdir().unwrap();
+        let run = StateDir::open(folder.path()).unwrap().create_run("creation", SystemTime::now()).unwrap();
+        let (read, write) = output_pipe().unwrap();
+        Bench { spool: Spool::create(&run, limit).unwrap(), run, read, write: write.into(), _state: folder }
+    }
+
+    impl Bench {
+        fn print(&mut self, bytes: &[u8]) {
+            for piece in bytes.chunks(4096) {
+                self.write.write_all(piece).unwrap();
+                while self.spool.pump(self.read.as_fd()).unwrap() != Pumped::Empty {}
+            }
+        }
+
+        fn file(&self, name: &str) -> Vec<u8> {
+            fs::read(self.run.file(name)).unwrap()
+        }
+    }
+
+    #[test]
+    fn every_byte_is_kept_as_it_came() {
+        let mut bench = bench(0);
+        let output: Vec<u8> = (0..300_000_u32).map(|i| (i % 251) as u8).collect();
+        bench.print(&output);
+        assert!(bench.file(LOG) == output);
+        assert_eq!((bench.spool.kept(), bench.spool.dropped()), (300_000, 0));
+        assert!(bench.spool.finish_tail().unwrap().is_none());
+    }
+
+    #[test]
+    fn of_an_output_that_is_too_long_both_ends_are_kept_and_the_gap_is_told() {
+        let mut bench = bench(200_000);
+        let output: Vec<u8> = (0..1_000_000_u32).flat_map(|i| (i % 65_521).to_le_bytes()).collect();
+        bench.print(&output);
+        bench.spool.finish_tail().unwrap().unwrap();
+        assert!(bench.file(LOG) == output[..100_000]);
+        let tail = bench.file(TAIL);
+        let (line, rest) = tail.split_at(tail.iter().position(|byte| *byte == b'\n').unwrap() + 1);
+        let missing = output.len() - 200_000;
+        assert!(line.starts_with(format!("[ci-setup-agent] {missing} bytes left out").as_bytes()));
+        assert!(rest == &output[output.len() - 100_000..]);
+        assert_eq!((bench.spool.kept(), bench.spool.dropped()), (200_000, missing as u64));
+    }
+
+    #[test]
+    fn an_output_between_half_the_limit_and_the_limit_loses_nothing() {
+        let mut bench = bench(200_000);
+        let output = vec![b'x'; 150_000];
+        bench.print(&output);
+        bench.spool.finish_tail().unwrap().unwrap();
+        assert!([bench.file(LOG), bench.file(TAIL)].concat() == output);
+        assert_eq!(bench.spool.dropped(), 0);
+    }
+
+    #[test]
+    fn while_it_runs_the_tail_takes_little_more_space_than_its_share() {
+        let mut bench = bench(4 << 20);
+        bench.print(&vec![b'x'; 24 << 20]);
+        let used = fs::metadata(bench.run.file(TAIL)).unwrap().blocks() * 512;
+        assert!(used <= 3 << 20, "{used}");
+    }
+
+    #[test]
+    fn the_end_of_all_writers_is_told() {
+        let mut bench = bench(0);
+        bench.print(b"last words");
+        drop(bench.write);
+        assert_eq!(bench.spool.pump(bench.read.as_fd()).unwrap(), Pumped::Ended);
+    }
+}

@@ -1,0 +1,7 @@
+//! What is remembered of runs: their outcome, what has run once, and who may run now.
+
+pub mod history;
+pub mod outcome;
+pub mod state;
+
+pub use outcome::Outcome;

@@ -1,0 +1,354 @@
+//! The state directory: root's own, one folder for each run.
+//!
+//! ```text
+//! version               shape of this directory, `1`
+//! lock                  held by the one `run` that executes
+//! request.json          the accepted request, for later boots
+//! instance.json         and for whom it was accepted
+//! history/KEY/*.jsonl   what has run once (see `history`)
+//! runs/RUN/outcome.json, output.log, output.tail.log, script
+//! ```
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::{Path, PathBuf},
+    time::SystemTime,
+};
+
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::Outcome;
+use crate::error::{Code, Error, Result};
+
+const VERSION: u32 = 1;
+
+/// An opened state directory.
+#[derive(Clone, Debug)]
+pub struct StateDir {
+    root: PathBuf,
+}
+
+/// The right to execute scripts from this state directory. Every process that inherits the descriptor
+/// holds it; it is free again when the last of them is gone, however it went.
+#[derive(Debug)]
+pub struct RunLock(#[expect(dead_code, reason = "held, not used")] File);
+
+/// How safely a document must lie on the disk before the writer goes on.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Durability {
+    /// A crash of the machine may lose this version; never more than that.
+    Relaxed,
+    /// Survives a crash of the machine from now on.
+    Synced,
+}
+
+impl StateDir {
+    /// Opens the state directory and makes it where it is missing, mode 0700.
+    ///
+    /// # Errors
+    /// `state-not-writable`, and `state-newer` where a newer agent made it.
+    pub fn open(root: &Path) -> Result<Self> {
+        let cannot = |error| not_writable(root, error);
+        if root.exists() {
+            nix::unistd::access(root, nix::unistd::AccessFlags::W_OK).map_err(|errno| cannot(errno.into()))?;
+        }
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(cannot)?;
+        let version = root.join("version");
+        match fs::read_to_string(&version) {
+            Ok(text) => Self::check_version(root, &text)?,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                replace(&version, format!("{VERSION}\n").as_bytes(), Durability::Relaxed).map_err(cannot)?;
+            }
+            Err(error) => return Err(cannot(error)),
+        }
+        make_folder(&root.join("runs")).map_err(cannot)?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    /// Opens a state directory to read from it.
+    ///
+    /// # Errors
+    /// Where it does not exist or this user may not read it.
+    pub fn look_at(root: &Path) -> io::Result<Self> {
+        fs::read_dir(root.join("runs"))?;
+        Ok(Self { root: root.to_owned() })
+    }
+
+    fn check_version(root: &Path, text: &str) -> Result<()> {
+        match text.trim().parse::<u32>() {
+            Ok(version) if version <= VERSION => Ok(()),
+            Ok(version) => Err(Error::new(
+                Code::StateNewer,
+                format!("state directory `{}` has version {version}, and this agent knows {VERSION}", root.display()),
+                "install the newer version of ci-setup-agent again, or choose another directory with --state",
+            )),
+            // Torn by a power cut: everything else in the directory stands on its own.
+            Err(_) => Ok(()),
+        }
+    }
+
+    /// The directory itself.
+    pub fn path(&self) -> &Path {
+        &self.root
+    }
+
+    /// Becomes the one `run` that executes. `on_wait` is called once if another one does at the moment.
+    ///
+    /// # Errors
+    /// `state-not-writable`; `stopped` where a signal ended the wait.
+    pub fn lock(&self, on_wait: impl FnOnce()) -> Result<RunLock> {
+        let path = self.root.join("lock");
+        let cannot = |error| not_writable(&path, error);
+        let file = private(&path).create(true).truncate(false).open(&path).map_err(cannot)?;
+        match file.try_lock() {
+            Ok(()) => return Ok(RunLock(file)),
+            Err(fs::TryLockError::WouldBlock) => on_wait(),
+            Err(fs::TryLockError::Error(error)) => return Err(cannot(error)),
+        }
+        match file.lock() {
+            Ok(()) => Ok(RunLock(file)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Error::new(
+                Code::Stopped,
+                "stopped while waiting for another `run`",
+                "nothing was run by this call; the other one goes on",
+            )),
+            Err(error) => Err(cannot(error)),
+        }
+    }
+
+    /// Makes the folder of a new run: `WORD-STAMP`, with `-2`, `-3` … where that is taken.
+    ///
+    /// # Errors
+    /// `state-not-writable`.
+    pub fn create_run(&self, word: &str, now: SystemTime) -> Result<RunDir> {
+        let base = format!("{word}-{}", stamp(now));
+        for attempt in 1.. {
+            let id = if attempt == 1 { base.clone() } else { format!("{base}-{attempt}") };
+            let run = RunDir { path: self.root.join("runs").join(&id), id };
+            match fs::DirBuilder::new().mode(0o700).create(&run.path) {
+                Ok(()) => return Ok(run),
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(not_writable(&run.path, error)),
+            }
+        }
+        unreachable!("the loop above has no end")
+    }
+
+    /// The run with this id, whether or not it exists.
+    pub fn run(&self, id: &str) -> RunDir {
+        RunDir { path: self.root.join("runs").join(id), id: id.to_owned() }
+    }
+
+    /// All runs, oldest first.
+    pub fn runs(&self) -> Vec<RunDir> {
+        let entries = fs::read_dir(self.root.join("runs")).into_iter().flatten().flatten();
+        let mut runs: Vec<RunDir> = entries
+            .filter_map(|entry| Some(RunDir { path: entry.path(), id: entry.file_name().into_string().ok()? }))
+            .filter(|run| run.stamp().is_some())
+            .collect();
+        runs.sort_by(|a, b| order_of(&a.id).cmp(&order_of(&b.id)));
+        runs
+    }
+
+    /// Reads one of the documents kept beside the runs.
+    pub fn document<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
+        serde_json::from_slice(&fs::read(self.root.join(name)).ok()?).ok()
+    }
+
+    /// Keeps a document beside the runs. Writes nothing where it is there already.
+    ///
+    /// # Errors
+    /// `state-not-writable`.
+    pub fn keep(&self, name: &str, content: &[u8]) -> Result<()> {
+        let path = self.root.join(name);
+        if fs::read(&path).is_ok_and(|old| old == content) {
+            return Ok(());
+        }
+        replace(&path, content, Durability::Synced).map_err(|error| not_writable(&path, error))
+    }
+}
+
+/// The folder of one run.
+#[derive(Clone, Debug)]
+pub struct RunDir {
+    path: PathBuf,
+    id: String,
+}
+
+impl RunDir {
+    /// The run's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The part of the id behind the script's word, `20261121T205957Z`: the folder's name on the share.
+    pub fn stamp(&self) -> Option<&str> {
+        self.id.split_once('-').map(|(_, stamp)| stamp).filter(|stamp| stamp.starts_with(|c: char| c.is_ascii_digit()))
+    }
+
+    /// The folder.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// A file in the folder.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.path.join(name)
+    }
+
+    /// The outcome, where it is there and whole.
+    pub fn outcome(&self) -> Option<Outcome> {
+        serde_json::from_slice(&fs::read(self.file("outcome.json")).ok()?).ok()
+    }
+
+    /// Replaces the outcome atomically.
+    ///
+    /// # Errors
+    /// Those of the local disk. A small reserve, made with the spool, is given up where the disk is full.
+    pub fn write_outcome(&self, outcome: &Outcome, durability: Durability) -> io::Result<()> {
+        let text = to_json(outcome);
+        let path = self.file("outcome.json");
+        match replace(&path, &text, durability) {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+                fs::remove_file(self.file(RESERVE))?;
+                replace(&path, &text, durability)
+            }
+            result => result,
+        }
+    }
+
+    /// Holds a little space back for the outcome, in case the script fills the disk.
+    pub fn reserve(&self) {
+        const BYTES: i64 = 512 * 1024;
+        let Ok(file) = private(&self.file(RESERVE)).create_new(true).open(self.file(RESERVE)) else { return };
+        let _ = nix::fcntl::fallocate(&file, nix::fcntl::FallocateFlags::empty(), 0, BYTES);
+    }
+
+    /// Gives the reserve back.
+    pub fn release_reserve(&self) {
+        let _ = fs::remove_file(self.file(RESERVE));
+    }
+
+    /// Claims the run's files for this process and those it forks; `None` where another process still
+    /// records the run or copies it to the share.
+    pub fn claim(&self) -> Option<File> {
+        let folder = File::open(&self.path).ok()?;
+        folder.try_lock().ok()?;
+        Some(folder)
+    }
+}
+
+const RESERVE: &str = "reserve";
+
+/// A document as it is written: indented, with a last line end.
+pub fn to_json(document: &impl Serialize) -> Vec<u8> {
+    let mut text = serde_json::to_vec_pretty(document).unwrap_or_default();
+    text.push(b'\n');
+    text
+}
+
+/// `20261121T205957Z`.
+pub fn stamp(time: SystemTime) -> String {
+    let text = humantime::format_rfc3339_seconds(time).to_string();
+    text.chars().filter(char::is_ascii_alphanumeric).collect()
+}
+
+/// RFC 3339 in UTC with milliseconds, `2026-11-21T20:59:57.147Z`.
+pub fn timestamp(time: SystemTime) -> String {
+    humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// Sorts `creation-20261121T205957Z-10` behind `startup-20261121T205957Z-9`.
+fn order_of(id: &str) -> (&str, u32, &str) {
+    let (word, rest) = id.split_once('-').unwrap_or(("", id));
+    match rest.split_once('-') {
+        Some((stamp, attempt)) => (stamp, attempt.parse().unwrap_or(u32::MAX), word),
+        None => (rest, 1, word),
+    }
+}
+
+/// Options of a file that only root reads: created with mode 0600, never through a link.
+pub fn private(_path: &Path) -> fs::OpenOptions {
+    let mut options = File::options();
+    options.read(true).write(true).mode(0o600).custom_flags(nix::libc::O_NOFOLLOW | nix::libc::O_CLOEXEC);
+    options
+}
+
+/// Makes a folder with mode 0700 unless it is there.
+pub fn make_folder(path: &Path) -> io::Result<()> {
+    match fs::DirBuilder::new().mode(0o700).create(path) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        result => result,
+    }
+}
+
+/// Replaces a file atomically: whoever reads it finds the old content or the new one.
+///
+/// # Errors
+/// Those of the local disk; the old content is then still there.
+pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
+    let mut temporary = path.as_os_str().to_owned();
+    temporary.push(".new");
+    let temporary = PathBuf::from(temporary);
+    let write = || {
+        let mut file = private(&temporary).create(true).truncate(true).open(&temporary)?;
+        file.write_all(content)?;
+        if durability == Durability::Synced {
+            file.sync_data()?;
+        }
+        fs::rename(&temporary, path)?;
+        if durability == Durability::Synced && let Some(folder) = path.parent() {
+            File::open(folder)?.sync_all()?;
+        }
+        Ok(())
+    };
+    write().inspect_err(|_| drop(fs::remove_file(&temporary)))
+}
+
+fn not_writable(path: &Path, error: io::Error) -> Error {
+    Error::new(
+        Code::StateNotWritable,
+        format!("cannot write state directory `{}`", path.display()),
+        "make it writable for root, or choose another one with --state",
+    )
+    .because(error)
+}
+
+/// The id of this boot, or an empty text where the kernel does not tell.
+pub fn boot_id() -> String {
+    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn runs_are_listed_in_the_order_in_which_they_were_made() {
+        let mut ids = ["startup-20261121T205957Z-10", "creation-20261121T205957Z", "startup-20261121T205957Z-2"];
+        ids.sort_by(|a, b| order_of(a).cmp(&order_of(b)));
+        assert_eq!(ids, ["creation-20261121T205957Z", "startup-20261121T205957Z-2", "startup-20261121T205957Z-10"]);
+    }
+
+    #[test]
+    fn a_stamp_is_utc_without_punctuation() {
+        assert_eq!(stamp(SystemTime::UNIX_EPOCH), "19700101T000000Z");
+    }
+
+    #[test]
+    fn two_runs_of_one_second_get_different_folders() {
+        let state = tempfile::tempdir().unwrap();
+        let state = StateDir::open(state.path()).unwrap();
+        let ids: Vec<String> = (0..3).map(|_| state.create_run("creation", SystemTime::UNIX_EPOCH).unwrap().id).collect();
+        assert_eq!(ids, ["creation-19700101T000000Z", "creation-19700101T000000Z-2", "creation-19700101T000000Z-3"]);
+    }
+
+    #[test]
+    fn a_directory_of_a_newer_agent_is_refused() {
+        let state = tempfile::tempdir().unwrap();
+        fs::write(state.path().join("version"), "2\n").unwrap();
+        assert_eq!(StateDir::open(state.path()).unwrap_err().code, Code::StateNewer);
+    }
+}

@@ -1,0 +1,184 @@
+//! A cgroup of the run's own: the kernel then knows the tree, and kills it in one step.
+//!
+//! It is one of three nets. It misses who is moved out of it (pam_systemd does that to `sudo -i`), and it
+//! may not be there at all: no cgroup v2, a read-only one, an old kernel.
+
+use std::{
+    fs::{self, File},
+    io::{self, Write},
+    os::fd::{AsFd, BorrowedFd},
+    path::{Path, PathBuf},
+};
+
+use nix::sys::{
+    signal::Signal,
+    statfs::{CGROUP2_SUPER_MAGIC, statfs},
+};
+
+use super::tree::Seen;
+
+/// A leaf of the cgroup v2 tree that holds a run's processes.
+#[derive(Debug)]
+pub struct Leaf {
+    path: PathBuf,
+    procs: File,
+}
+
+impl Leaf {
+    /// Makes the leaf `name` below this process's own cgroup. `None` where there is no cgroup v2 that this
+    /// process may write.
+    pub fn create(name: &str) -> Option<Self> {
+        let path = own_cgroup()?.join(name);
+        fs::create_dir(&path).ok()?;
+        match File::options().write(true).open(path.join("cgroup.procs")) {
+            Ok(procs) => Some(Self { path, procs }),
+            Err(_) => {
+                let _ = fs::remove_dir(&path);
+                None
+            }
+        }
+    }
+
+    /// Finds the leaf `name`, wherever an earlier process of the agent made it.
+    pub fn find(name: &str) -> Option<Self> {
+        let mut folders = mounts().into_iter().map(|(mount, _)| mount).collect::<Vec<_>>();
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(&folder).into_iter().flatten().flatten() {
+                if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+                    if entry.file_name() == name {
+                        let path = entry.path();
+                        let procs = File::options().write(true).open(path.join("cgroup.procs")).ok()?;
+                        return Some(Self { path, procs });
+                    }
+                    folders.push(entry.path());
+                }
+            }
+        }
+        None
+    }
+
+    /// Where a process that writes `0` here joins the leaf.
+    pub fn door(&self) -> BorrowedFd<'_> {
+        self.procs.as_fd()
+    }
+
+    /// Moves a process into the leaf; what it forks afterwards is born there.
+    pub fn take_in(&self, pid: i32) {
+        let _ = (&self.procs).write_all(pid.to_string().as_bytes());
+    }
+
+    /// The processes in the leaf and in what the script made below it.
+    pub fn members(&self) -> Vec<i32> {
+        let mut folders = vec![self.path.clone()];
+        let mut pids = Vec::new();
+        while let Some(folder) = folders.pop() {
+            let text = fs::read_to_string(folder.join("cgroup.procs")).unwrap_or_default();
+            pids.extend(text.lines().filter_map(|line| line.parse::<i32>().ok()).filter(|pid| *pid > 0));
+            let below = fs::read_dir(&folder).into_iter().flatten().flatten();
+            folders.extend(below.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir())).map(|entry| entry.path()));
+        }
+        pids
+    }
+
+    /// Kills everything in the leaf, and what it forks meanwhile. Without `cgroup.kill` (Linux before 5.14)
+    /// it is frozen first, so that nothing can fork between the look and the kill.
+    pub fn kill(&self) {
+        if fs::write(self.path.join("cgroup.kill"), "1").is_ok() {
+            return;
+        }
+        let _frozen = Frozen::new(&self.path);
+        for seen in self.members().into_iter().filter_map(Seen::look) {
+            seen.signal(Signal::SIGKILL);
+        }
+    }
+
+    /// Removes the leaf if nobody is left in it.
+    pub fn remove(&self) {
+        remove_empty(&self.path);
+    }
+}
+
+/// A cgroup whose processes stand still while this lives.
+#[derive(Debug)]
+pub struct Frozen<'a>(&'a Path);
+
+impl<'a> Frozen<'a> {
+    /// Freezes a cgroup and waits, a bounded time, until it stands still.
+    pub fn new(path: &'a Path) -> Self {
+        let _ = fs::write(path.join("cgroup.freeze"), "1");
+        let events = path.join("cgroup.events");
+        for _ in 0..50 {
+            match fs::read_to_string(&events) {
+                Ok(text) if !text.contains("frozen 1") => std::thread::sleep(std::time::Duration::from_millis(1)),
+                _ => break,
+            }
+        }
+        Self(path)
+    }
+}
+
+impl Drop for Frozen<'_> {
+    fn drop(&mut self) {
+        let _ = fs::write(self.0.join("cgroup.freeze"), "0");
+    }
+}
+
+/// The cgroup v2 folder that a process is in; `None` for the root and for what lies outside of what is
+/// visible here.
+pub fn of_process(pid: i32) -> Option<PathBuf> {
+    let text = fs::read_to_string(format!("/proc/{pid}/cgroup")).ok()?;
+    let path = text.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let path = path.trim_end_matches(" (deleted)");
+    for (mount, root) in mounts() {
+        let inside = if root == "/" { Some(path) } else { path.strip_prefix(root.as_str()) };
+        if let Some(inside) = inside
+            && !inside.starts_with("/..")
+        {
+            return Some(mount.join(inside.trim_start_matches('/')));
+        }
+    }
+    None
+}
+
+fn own_cgroup() -> Option<PathBuf> {
+    let path = of_process(std::process::id().cast_signed())?;
+    // On a tmpfs /sys/fs/cgroup a mkdir succeeds and means nothing.
+    (statfs(&path).ok()?.filesystem_type() == CGROUP2_SUPER_MAGIC).then_some(path)
+}
+
+/// Where cgroup v2 is mounted, and which of its folders is visible there.
+fn mounts() -> Vec<(PathBuf, String)> {
+    let table = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    let mut found = Vec::new();
+    for line in table.lines() {
+        let Some((left, right)) = line.split_once(" - ") else { continue };
+        let fields: Vec<&str> = left.split(' ').collect();
+        if right.starts_with("cgroup2 ")
+            && let [_, _, _, root, mount, ..] = fields[..]
+        {
+            found.push((PathBuf::from(mount.replace("\\040", " ")), root.to_owned()));
+        }
+    }
+    found
+}
+
+/// Removes a folder of the cgroup tree and what was made below it, as far as nobody is left there.
+fn remove_empty(path: &Path) {
+    for entry in fs::read_dir(path).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_empty(&entry.path());
+        }
+    }
+    let _ = fs::remove_dir(path);
+}
+
+/// Removes the empty leaves that earlier runs have left below this process's own cgroup.
+pub fn sweep(prefix: &str) -> io::Result<()> {
+    let Some(own) = own_cgroup() else { return Ok(()) };
+    for entry in fs::read_dir(own)?.flatten() {
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            remove_empty(&entry.path());
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,242 @@
+//! The script's environment, made from scratch (CONTRACT 4).
+
+use std::{
+    collections::BTreeMap,
+    ffi::CString,
+    fs, io,
+    os::unix::fs::{MetadataExt, PermissionsExt},
+    path::Path,
+};
+
+use crate::{
+    record::state::{Durability, replace},
+    request::Identity,
+};
+
+/// Names and values, as `execve(2)` will get them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Environment(BTreeMap<String, String>);
+
+/// `PATH` where the machine sets none: root's, as Debian's login has it, and `/snap/bin` as Ubuntu's.
+pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin";
+
+const MACHINE: &str = "/etc/environment";
+const BEGIN: &str = "# BEGIN ci-setup-agent (written before each setup script; removed by purge)";
+const END: &str = "# END ci-setup-agent";
+
+/// What the environment is made of, besides the machine's own.
+#[derive(Clone, Debug)]
+pub struct Parts<'a> {
+    /// The instance.
+    pub identity: &'a Identity,
+    /// Its ordinary user.
+    pub user: &'a str,
+    /// `[environment]` of the config file.
+    pub configured: &'a BTreeMap<String, String>,
+    /// The value of `CI_SETUP_RUN`, by which the run's processes are known when nobody is left who
+    /// started them.
+    pub token: &'a str,
+    /// The file that `APT_CONFIG` names.
+    pub apt_config: Option<&'a Path>,
+    /// `HOME`, and the name behind `USER` and `LOGNAME`.
+    pub home: &'a str,
+    /// The login name of who the script runs as.
+    pub login: &'a str,
+}
+
+impl Environment {
+    /// The environment of a script on this machine.
+    pub fn of_script(parts: &Parts<'_>) -> Self {
+        let machine = fs::read(MACHINE).unwrap_or_default();
+        let mut all = parse_machine(&String::from_utf8_lossy(&machine));
+        for (name, value) in [("HOME", parts.home), ("USER", parts.login), ("LOGNAME", parts.login), ("SHELL", "/bin/bash")] {
+            all.insert(name.into(), value.into());
+        }
+        for (name, value) in [("PATH", PATH), ("LANG", "C.UTF-8")] {
+            all.entry(name.into()).or_insert_with(|| value.into());
+        }
+        all.insert("DEBIAN_FRONTEND".into(), "noninteractive".into());
+        if let Some(path) = parts.apt_config {
+            all.insert("APT_CONFIG".into(), path.display().to_string());
+        }
+        all.extend(instance_variables(parts.identity, parts.user));
+        all.extend(parts.configured.clone());
+        all.insert(TOKEN.into(), parts.token.into());
+        Self(all)
+    }
+
+    /// Sets a variable.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.0.insert(name.into(), value.into());
+    }
+
+    /// A variable's value.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).map(String::as_str)
+    }
+
+    /// As `execve(2)` takes it. What holds a NUL byte cannot be passed on and is left out.
+    pub fn to_exec(&self) -> Vec<CString> {
+        self.0.iter().filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok()).collect()
+    }
+}
+
+/// The variable that marks the run's processes; sudo keeps it as it keeps every `CI_*`.
+pub const TOKEN: &str = "CI_SETUP_RUN";
+
+/// The variables that the service promises to scripts, and the one that its own sample uses.
+fn instance_variables(identity: &Identity, user: &str) -> [(String, String); 5] {
+    [
+        ("CI_RESOURCE_GROUP", identity.resource_group.as_str()),
+        ("CI_WORKSPACE", identity.workspace.as_str()),
+        ("CI_NAME", identity.name.as_str()),
+        ("CI_LOCAL_UBUNTU_USER", user),
+        ("ADMIN_USERNAME", user),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+}
+
+/// Reads `/etc/environment` as `pam_env(8)` does: no expansion, a `#` ends the line wherever it stands,
+/// one level of quotes is taken off, a name alone deletes the variable.
+fn parse_machine(text: &str) -> BTreeMap<String, String> {
+    let mut all = BTreeMap::new();
+    for line in text.lines() {
+        let line = line.trim_start_matches([' ', '\t']);
+        let line = line.strip_prefix("export ").unwrap_or(line);
+        let line = line.split('#').next().unwrap_or_default();
+        let (name, value) = match line.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (line, None),
+        };
+        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+            continue;
+        }
+        match value {
+            Some(value) => all.insert(name.to_owned(), unquoted(value)),
+            None => all.remove(name),
+        };
+    }
+    all
+}
+
+/// A value that begins with a quote loses that quote, and one at its very end. No more: pam_env does not
+/// ask whether the two match.
+fn unquoted(value: &str) -> String {
+    match value.strip_prefix(['"', '\'']) {
+        Some(rest) => rest.strip_suffix(['"', '\'']).unwrap_or(rest).to_owned(),
+        None => value.to_owned(),
+    }
+}
+
+/// Puts the `CI_*` variables where login shells, cron jobs and `sudo -i` find them: in a marked block of
+/// `/etc/environment`, replaced atomically, and only where it says something else (CONTRACT 4).
+///
+/// # Errors
+/// Those of the disk; the file is then as it was.
+pub fn publish(identity: &Identity, user: &str) -> io::Result<()> {
+    let old = match fs::read(MACHINE) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        result => result?,
+    };
+    let new = with_block(&old, &block(identity, user));
+    if new == old {
+        return Ok(());
+    }
+    // The file may be a link (to /etc/default/…): what it names is replaced, not the link.
+    let path = fs::canonicalize(MACHINE).unwrap_or_else(|_| MACHINE.into());
+    let meta = fs::metadata(&path).ok();
+    replace(&path, &new, Durability::Synced)?;
+    fs::set_permissions(&path, fs::Permissions::from_mode(meta.as_ref().map_or(0o644, |meta| meta.mode() & 0o7777)))?;
+    if let Some(meta) = meta {
+        std::os::unix::fs::chown(&path, Some(meta.uid()), Some(meta.gid()))?;
+    }
+    Ok(())
+}
+
+fn block(identity: &Identity, user: &str) -> String {
+    let lines: String = instance_variables(identity, user)
+        .into_iter()
+        .filter(|(name, _)| name.starts_with("CI_"))
+        .map(|(name, value)| format!("{name}=\"{value}\"\n"))
+        .collect();
+    format!("{BEGIN}\n{lines}{END}\n")
+}
+
+/// The text with our block in place of an earlier one, or at its end.
+fn with_block(old: &[u8], block: &str) -> Vec<u8> {
+    let mut new = Vec::new();
+    let mut inside = false;
+    let mut placed = false;
+    for line in old.split_inclusive(|byte| *byte == b'\n') {
+        let text = line.trim_ascii_end();
+        if text == BEGIN.as_bytes() {
+            inside = true;
+            if !placed {
+                new.extend_from_slice(block.as_bytes());
+                placed = true;
+            }
+        } else if inside {
+            inside = text != END.as_bytes();
+        } else {
+            new.extend_from_slice(line);
+        }
+    }
+    if !placed {
+        if new.last().is_some_and(|byte| *byte != b'\n') {
+            new.push(b'\n');
+        }
+        new.extend_from_slice(block.as_bytes());
+    }
+    new
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn identity() -> Identity {
+        Identity::new("my-rg", "my-ws", "ci-1").unwrap()
+    }
+
+    #[test]
+    fn the_machines_variables_are_read_as_pam_reads_them() {
+        let text = "A=1\nexport B=\"two words\"\n  C='x' # comment\n#D=no\nE=a#b\nF-G=bad\nH=\nI\nJ=say \"hi\"\nA=2\nB\n=x\n";
+        let all: Vec<(String, String)> = parse_machine(text).into_iter().collect();
+        let expected = [("A", "2"), ("C", "x' "), ("E", "a"), ("H", ""), ("J", "say \"hi\"")];
+        assert_eq!(all, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+    }
+
+    #[test]
+    fn the_block_is_added_once_and_replaced_when_the_identity_changes() {
+        let first = with_block(b"PATH=\"/bin\"", &block(&identity(), "azureuser"));
+        let text = String::from_utf8(first.clone()).unwrap();
+        assert!(text.starts_with("PATH=\"/bin\"\n# BEGIN ci-setup-agent"), "{text}");
+        assert!(text.contains("\nCI_NAME=\"ci-1\"\n"), "{text}");
+        assert_eq!(with_block(&first, &block(&identity(), "azureuser")), first);
+
+        let other = Identity::new("my-rg", "my-ws", "ci-2").unwrap();
+        let second = String::from_utf8(with_block(&[&first[..], b"LAST=1\n"].concat(), &block(&other, "azureuser"))).unwrap();
+        assert!(second.contains("CI_NAME=\"ci-2\"") && !second.contains("ci-1"), "{second}");
+        assert!(second.ends_with("END ci-setup-agent\nLAST=1\n"), "{second}");
+        assert_eq!(second.matches("BEGIN").count(), 1);
+    }
+
+    #[test]
+    fn the_scripts_environment_is_made_from_scratch() {
+        let configured = BTreeMap::from([("MLFLOW_TRACKING_URI".to_owned(), "azureml://x".to_owned())]);
+        let identity = identity();
+        let environment = Environment::of_script(&Parts {
+            identity: &identity,
+            user: "azureuser",
+            configured: &configured,
+            token: "creation-1.abc",
+            apt_config: None,
+            home: "/root",
+            login: "root",
+        });
+        for (name, value) in [("HOME", "/root"), ("CI_NAME", "ci-1"), ("ADMIN_USERNAME", "azureuser"), ("MLFLOW_TRACKING_URI", "azureml://x"), ("DEBIAN_FRONTEND", "noninteractive")] {
+            assert_eq!(environment.get(name), Some(value), "{name}");
+        }
+        assert!(std::env::var("CARGO_MANIFEST_DIR").is_ok() && environment.get("CARGO_MANIFEST_DIR").is_none());
+    }
+}

@@ -1,0 +1,179 @@
+//! The processes that descend from a script by fork, found in `/proc`.
+//!
+//! The supervisor is their subreaper: whoever's parent dies becomes its child. So the descendants of the
+//! supervisor are the run, whatever session, group, user or cgroup they moved to, and what systemd, cron
+//! or Docker started on the script's behalf is not among them.
+
+use std::{
+    collections::HashMap,
+    fs,
+    os::unix::fs::MetadataExt,
+    time::Duration,
+};
+
+use nix::{errno::Errno, sys::signal::Signal, unistd::Pid};
+
+use crate::{
+    record::outcome::{LONGEST_LIST, Process},
+    sys::{pidfd::PidFd, users::User},
+};
+
+/// A process as one look at `/proc/PID/stat` showed it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Seen {
+    /// Process id.
+    pub pid: i32,
+    /// Its parent's.
+    pub parent: i32,
+    /// `R`, `S`, `D`, `T`, `Z`, …
+    pub state: u8,
+    /// Start time, clock ticks since boot: with the pid it names the process for ever.
+    pub started: u64,
+}
+
+impl Seen {
+    /// Looks at one process; `None` if it is gone.
+    pub fn look(pid: i32) -> Option<Self> {
+        let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        // The name stands in parentheses and may hold any byte, closing parentheses included.
+        let rest = &text[text.iter().rposition(|byte| *byte == b')')? + 2..];
+        let mut fields = std::str::from_utf8(rest).ok()?.split(' ');
+        let state = *fields.next()?.as_bytes().first()?;
+        let parent = fields.next()?.parse().ok()?;
+        let started = fields.nth(17)?.trim().parse().ok()?;
+        Some(Self { pid, parent, state, started })
+    }
+
+    /// Dead, and only waiting for its parent to take note.
+    pub fn is_dead(&self) -> bool {
+        matches!(self.state, b'Z' | b'X')
+    }
+
+    /// Signals the process, and never another one that got its pid meanwhile.
+    pub fn signal(&self, signal: Signal) {
+        match PidFd::open(self.pid) {
+            Ok(handle) => {
+                if Self::look(self.pid).is_some_and(|now| now.started == self.started) {
+                    let _ = handle.signal(signal);
+                }
+            }
+            // Before Linux 5.3 there is only the small race of every kill(1).
+            Err(Errno::ENOSYS | Errno::EPERM) => {
+                let _ = nix::sys::signal::kill(Pid::from_raw(self.pid), signal);
+            }
+            Err(_) => {}
+        }
+    }
+}
+
+/// All processes of the machine that this one can see.
+pub fn all() -> Vec<Seen> {
+    let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(Seen::look).collect()
+}
+
+/// The living descendants of `root`, itself left out, and without those of `apart`.
+pub fn descendants(root: i32, apart: &[i32]) -> Vec<Seen> {
+    let all = all();
+    let mut children: HashMap<i32, Vec<&Seen>> = HashMap::new();
+    for seen in &all {
+        children.entry(seen.parent).or_default().push(seen);
+    }
+    let mut found = Vec::new();
+    let mut parents = vec![root];
+    while let Some(parent) = parents.pop() {
+        for child in children.get(&parent).into_iter().flatten() {
+            if !apart.contains(&child.pid) {
+                parents.push(child.pid);
+                if !child.is_dead() {
+                    found.push(**child);
+                }
+            }
+        }
+    }
+    found
+}
+
+/// Processes that carry `NAME=VALUE` in the environment they were started with.
+pub fn with_variable(name: &str, value: &str) -> Vec<Seen> {
+    let wanted = format!("{name}={value}");
+    let has = |pid: i32| {
+        fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|text| text.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
+    };
+    all().into_iter().filter(|seen| !seen.is_dead() && has(seen.pid)).collect()
+}
+
+/// What the outcome says of `processes`: the oldest [`LONGEST_LIST`] of them.
+pub fn described(processes: &[Seen]) -> Vec<Process> {
+    let mut oldest: Vec<&Seen> = processes.iter().collect();
+    oldest.sort_by_key(|seen| (seen.started, seen.pid));
+    oldest.into_iter().take(LONGEST_LIST).filter_map(describe).collect()
+}
+
+fn describe(seen: &Seen) -> Option<Process> {
+    let uid = fs::metadata(format!("/proc/{}", seen.pid)).ok()?.uid();
+    Some(Process {
+        pid: seen.pid,
+        user: User::name_of(uid),
+        seconds: age(seen.started).as_secs_f64(),
+        command: command_line(seen.pid),
+    })
+}
+
+/// The command line, bounded, or the program's name in brackets where there is none.
+fn command_line(pid: i32) -> String {
+    const LONGEST: usize = 512;
+    let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    let words: Vec<_> = text.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(String::from_utf8_lossy).collect();
+    if words.is_empty() {
+        return format!("[{}]", program_name(pid));
+    }
+    let line = crate::error::one_line(&words.join(" "));
+    match line.char_indices().nth(LONGEST) {
+        Some((cut, _)) => format!("{}…", &line[..cut]),
+        None => line,
+    }
+}
+
+/// The program's name, as `comm` has it.
+pub fn program_name(pid: i32) -> String {
+    crate::error::one_line(fs::read_to_string(format!("/proc/{pid}/comm")).unwrap_or_default().trim_end())
+}
+
+/// How long ago a process started, from its start time in clock ticks since boot.
+fn age(started: u64) -> Duration {
+    // USER_HZ is 100 on every Linux; the kernel keeps it so for /proc alone.
+    const TICKS_A_SECOND: f64 = 100.0;
+    let uptime = fs::read_to_string("/proc/uptime").unwrap_or_default();
+    let uptime: f64 = uptime.split(' ').next().and_then(|text| text.parse().ok()).unwrap_or_default();
+    let seconds = uptime - started as f64 / TICKS_A_SECOND;
+    Duration::from_secs_f64(seconds.max(0.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_sees_itself() {
+        let own = std::process::id().cast_signed();
+        let seen = Seen::look(own).unwrap();
+        assert_eq!(seen.parent, std::os::unix::process::parent_id().cast_signed());
+        assert!(!seen.is_dead());
+    }
+
+    #[test]
+    fn a_name_full_of_parentheses_does_not_confuse() {
+        use std::os::unix::process::CommandExt;
+        let folder = tempfile::tempdir().unwrap();
+        let program = folder.path().join("a) S 1 (b");
+        fs::copy("/bin/sleep", &program).unwrap();
+        let mut child = std::process::Command::new(&program).arg0("x").arg("1000").spawn().unwrap();
+        let pid = child.id().cast_signed();
+        assert!(descendants(std::process::id().cast_signed(), &[]).iter().any(|seen| seen.pid == pid));
+        assert_eq!(Seen::look(pid).unwrap().parent, std::process::id().cast_signed());
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+}

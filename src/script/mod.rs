@@ -1,0 +1,161 @@
+//! What will be run: the script's text, its place, its interpreter.
+
+pub mod apt;
+pub mod interpreter;
+pub mod share;
+pub mod text;
+
+use std::path::{Path, PathBuf};
+
+use sha2::{Digest, Sha256};
+
+use self::interpreter::Interpreter;
+use crate::{
+    error::{Code, Error, Result},
+    record::outcome::{Source, SourceKind},
+    request::Warning,
+};
+
+/// A script that may be started.
+#[derive(Clone, Debug)]
+pub struct Script {
+    /// Where it came from, and what it is by its hash.
+    pub source: Source,
+    /// Its text as it runs.
+    pub text: Vec<u8>,
+    /// The program that runs it.
+    pub interpreter: Interpreter,
+    /// The folder in which it starts.
+    pub folder: PathBuf,
+    /// What `$0` names: its own path on the share; `None` for an inline script, whose only path is that
+    /// of the copy in the state directory.
+    pub path: Option<PathBuf>,
+    /// Whether the text had to be put right, so that a private copy runs instead of the file.
+    pub is_repaired: bool,
+    /// What was put right.
+    pub warnings: Vec<Warning>,
+}
+
+/// A script's text, found to be one, wherever it came from.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// Its hash and size before anything was put right.
+    pub sha256: String,
+    /// Size as found.
+    pub bytes: u64,
+    /// As it runs.
+    pub text: Vec<u8>,
+    /// Whether `text` differs from what was found.
+    pub is_repaired: bool,
+    /// What was put right.
+    pub warnings: Vec<Warning>,
+    /// The program of the first line.
+    pub interpreter: Interpreter,
+}
+
+impl Checked {
+    /// Checks the text of a script (CONTRACT 3.1).
+    ///
+    /// # Errors
+    /// `empty-script`, `utf16`, `not-text`, `cannot-start` (its interpreter).
+    pub fn new(found: Vec<u8>, name: &str) -> Result<Self> {
+        let sha256 = sha256(&found);
+        let bytes = found.len() as u64;
+        let text::Text { text, repairs } = text::check(found, name)?;
+        let interpreter = Interpreter::of(&text)?;
+        Ok(Self { sha256, bytes, text, is_repaired: !repairs.is_empty(), warnings: repairs, interpreter })
+    }
+
+    /// The script in its place.
+    pub fn placed(self, kind: SourceKind, share_path: Option<&str>, folder: &Path, path: Option<PathBuf>) -> Script {
+        Script {
+            source: Source {
+                kind,
+                path: share_path.map(str::to_owned),
+                sha256: Some(self.sha256),
+                bytes: Some(self.bytes),
+            },
+            text: self.text,
+            interpreter: self.interpreter,
+            folder: folder.to_owned(),
+            path,
+            is_repaired: self.is_repaired,
+            warnings: self.warnings,
+        }
+    }
+}
+
+/// Hexadecimal SHA-256.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Users that the script's text names after `sudo -u`, besides root, in the order of their first mention.
+pub fn sudo_users(text: &[u8]) -> Vec<String> {
+    let text = String::from_utf8_lossy(text);
+    let mut users: Vec<String> = Vec::new();
+    for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
+        let mut words = line.split_whitespace().skip_while(|word| word.rsplit('/').next() != Some("sudo"));
+        while let Some(word) = words.next() {
+            let name = match word {
+                "-u" | "--user" => words.next(),
+                _ => word.strip_prefix("--user=").or_else(|| word.strip_prefix("-u")),
+            };
+            let Some(name) = name else { continue };
+            let is_plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
+            if is_plain && name != "root" && !users.iter().any(|known| known == name) {
+                users.push(name.to_owned());
+            }
+        }
+    }
+    users
+}
+
+/// Whether the text uses sudo at all.
+pub fn uses_sudo(text: &[u8]) -> bool {
+    words(text).any(|word| word.rsplit('/').next() == Some("sudo"))
+}
+
+/// The first absolute path of sudo in the text, such as `/usr/bin/sudo`.
+///
+/// # Errors
+/// `absolute-sudo`: a rehearsal could not play such a call.
+pub fn refuse_absolute_sudo(text: &[u8]) -> Result<()> {
+    let text = String::from_utf8_lossy(text);
+    for (number, line) in (1..).zip(text.lines()) {
+        let code = line.trim_start();
+        if !code.starts_with('#') && words(code.as_bytes()).any(|word| word.starts_with('/') && word.ends_with("/sudo")) {
+            return Err(Error::new(
+                Code::AbsoluteSudo,
+                format!("line {number} of the script names sudo by an absolute path, and a rehearsal plays sudo by a stand-in"),
+                "write `sudo`; `PATH` holds it on every instance",
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Words of a script, roughly: what is left between white space and shell punctuation.
+fn words(text: &[u8]) -> impl Iterator<Item = &str> {
+    text.split(|byte| b" \t\n;&|()`\"'{}$<>=".contains(byte)).filter_map(|word| std::str::from_utf8(word).ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn users_of_sudo_blocks_are_found_in_every_spelling() {
+        let text = b"sudo -u azureuser -i <<'EOF'\nEOF\nsudo -H -u datasci bash\nsudo --user=ops id\nsudo -unobody id\n# sudo -u ghost\nsudo -u root id\nsudo -u \"$WHO\" id\n";
+        assert_eq!(sudo_users(text), ["azureuser", "datasci", "ops", "nobody"]);
+    }
+
+    #[test]
+    fn sudo_by_an_absolute_path_is_refused_with_its_line() {
+        let error = refuse_absolute_sudo(b"echo\n/usr/bin/sudo id\n").unwrap_err();
+        assert_eq!(error.code, Code::AbsoluteSudo);
+        assert!(error.to_string().contains("line 2"), "{error}");
+        assert!(refuse_absolute_sudo(b"x=$(/bin/sudo id)\n").is_err());
+        assert!(refuse_absolute_sudo(b"# /usr/bin/sudo\nsudo id; cat /etc/sudoers\n").is_ok());
+    }
+}

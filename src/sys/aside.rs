@@ -1,0 +1,115 @@
+//! Work done aside: in a process of its own that can be left behind.
+//!
+//! A thread in an uninterruptible wait keeps its whole process from ending. So whatever may hang in the
+//! kernel (a dead share, a lock) is done by a child that shares nothing with its parent but a channel.
+
+use std::{
+    fs::File,
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    time::{Duration, Instant},
+};
+
+use nix::{
+    errno::Errno,
+    poll::{PollFd, PollFlags, ppoll},
+    sys::{
+        signal::Signal,
+        wait::{WaitPidFlag, waitpid},
+    },
+    unistd::Pid,
+};
+use serde::{Serialize, de::DeserializeOwned};
+
+use super::{
+    channel::{self, Channel, Received},
+    descriptors, fork,
+};
+
+/// What came of work done aside.
+#[derive(Debug)]
+pub enum Answer<T> {
+    /// Its result, and the descriptor it sent along.
+    Done(T, Option<OwnedFd>),
+    /// Time was up first; the process is left behind.
+    TooLate,
+    /// `stop` became readable first; the process is left behind.
+    StopAsked,
+    /// It ended without a result.
+    Died,
+}
+
+/// What a job hands back: a small result, and a file for what is large.
+pub type Result<T> = (T, Option<File>);
+
+/// Does `job` in a process of its own and waits for its result, at most `patience`, or until `stop` is
+/// readable.
+///
+/// # Errors
+/// Where no process can be made.
+pub fn ask<T: Serialize + DeserializeOwned>(
+    name: &std::ffi::CStr,
+    patience: Option<Duration>,
+    stop: Option<BorrowedFd<'_>>,
+    job: impl FnOnce() -> Result<T>,
+) -> io::Result<Answer<T>> {
+    let (answers, question): (Channel<(), T>, Channel<T, ()>) = channel::pair()?;
+    let pid = fork::spawn(|| {
+        descriptors::close_all_but(&[question.as_fd()]);
+        detach(name);
+        let (result, file) = job();
+        question.send(&result, file.as_ref().map(AsFd::as_fd));
+        0
+    })?;
+    drop(question);
+    let answer = wait(&answers, patience.map(|patience| Instant::now() + patience), stop);
+    if !matches!(answer, Ok(Answer::Done(..) | Answer::Died)) {
+        // It may not die of this before what it waits for lets go of it.
+        let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+    }
+    reap(pid);
+    answer
+}
+
+fn wait<T: DeserializeOwned>(
+    answers: &Channel<(), T>,
+    deadline: Option<Instant>,
+    stop: Option<BorrowedFd<'_>>,
+) -> io::Result<Answer<T>> {
+    loop {
+        match answers.receive() {
+            Received::Message(result, file) => return Ok(Answer::Done(result, file)),
+            Received::Closed => return Ok(Answer::Died),
+            Received::Nothing => {}
+        }
+        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+        if left == Some(Duration::ZERO) {
+            return Ok(Answer::TooLate);
+        }
+        let mut polls = vec![PollFd::new(answers.as_fd(), PollFlags::POLLIN)];
+        polls.extend(stop.map(|stop| PollFd::new(stop, PollFlags::POLLIN)));
+        match ppoll(&mut polls, left.map(Into::into), None) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        if polls.get(1).is_some_and(|poll| poll.any() == Some(true)) {
+            return Ok(Answer::StopAsked);
+        }
+    }
+}
+
+/// A process of the agent's that may outlive its parent: without the caller's terminal and pipes, so that
+/// nobody waits for it, and under a name that `ps` shows.
+pub fn detach(name: &std::ffi::CStr) {
+    let _ = nix::sys::prctl::set_name(name);
+    let _ = nix::unistd::setsid();
+    let _ = nix::unistd::chdir("/");
+    if let Ok(null) = descriptors::null() {
+        let _ = descriptors::install_stdio([null.as_fd(); 3]);
+    }
+}
+
+/// Collects the exit status of a child that ends in the next moment, and does not wait for one that hangs.
+fn reap(pid: Pid) {
+    let _ = waitpid(pid, Some(WaitPidFlag::WNOHANG));
+}
