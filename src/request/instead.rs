@@ -18,7 +18,8 @@ pub(super) fn suggest(text: &str) -> Option<String> {
         .or_else(|| iso8601(text))
         .or_else(|| words(text))?;
     let suggestion = in_one_unit(&parts)?;
-    parse_duration(&suggestion).is_ok().then_some(suggestion)
+    // Nobody means a number of more digits than that.
+    (suggestion.len() <= 20 && parse_duration(&suggestion).is_ok()).then_some(suggestion)
 }
 
 /// `00:15:00`: hours, minutes, seconds.

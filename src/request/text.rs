@@ -1,11 +1,13 @@
 //! Texts of a request in messages, and whether bytes are text.
 
-/// A text in backticks, cut to 60 characters: requests may hold whole scripts.
+use crate::error::one_line;
+
+/// A text in backticks, on one line, cut to 60 characters: requests may hold whole scripts.
 pub(super) fn shown(text: &str) -> String {
     const LONGEST: usize = 60;
     match text.char_indices().nth(LONGEST) {
-        Some((end, _)) => format!("`{}…`", &text[..end]),
-        None => format!("`{text}`"),
+        Some((end, _)) => format!("`{}…`", one_line(&text[..end])),
+        None => format!("`{}`", one_line(text)),
     }
 }
 
@@ -27,6 +29,7 @@ mod tests {
     #[test]
     fn a_long_text_is_cut_between_characters() {
         assert_eq!(shown("PT20M"), "`PT20M`");
+        assert_eq!(shown("a\n\u{1b}b"), r"`a\n\u{1b}b`");
         assert_eq!(shown(&"ü".repeat(60)), format!("`{}`", "ü".repeat(60)));
         assert_eq!(shown(&"ü".repeat(61)), format!("`{}…`", "ü".repeat(60)));
     }
