@@ -14,6 +14,7 @@ mod mistakes;
 #[cfg(test)]
 mod oracle;
 mod resource_id;
+pub mod schema;
 mod script;
 mod share_path;
 mod source;
@@ -28,6 +29,7 @@ pub use document::{Position, Problem};
 pub use duration::{NotADuration, parse_duration};
 pub use identity::{Identity, PartialIdentity};
 pub use resource_id::ResourceId;
+pub use schema::schema;
 pub use script::Timeout;
 pub use share_path::SharePath;
 pub use source::{MAX_INLINE_BYTES, Source};
