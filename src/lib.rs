@@ -23,3 +23,63 @@ pub mod script;
 pub mod settings;
 pub mod show;
 pub mod sys;
+
+use clap::{Parser, error::ErrorKind};
+
+use cli::{Cli, Command, SchemaOf};
+use error::{Code, Error, Result};
+use settings::{Config, Settings};
+
+/// Parses the command line, does what it says, and returns the exit code.
+pub fn start() -> u8 {
+    if let Some(code) = rehearsal::stand_in() {
+        return code;
+    }
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => return explain(&error),
+    };
+    let result = match cli.command {
+        Command::Run(args) => Ok(run::run(args.given(), &args.call())),
+        Command::Try(args) => rehearsal::rehearse(&args),
+        Command::Status(args) => settled(args.given()).and_then(|settings| show::status::status(&settings, &args)),
+        Command::Logs(args) => settled(args.given()).and_then(|settings| show::logs::logs(&settings, &args)),
+        Command::Sync(args) => settled(args.given()).and_then(|settings| output::sync::sync(&settings, &args)),
+        Command::Schema(args) => schema(args.document),
+    };
+    result.unwrap_or_else(|error| {
+        show::print_error(&error);
+        error.code.exit_code()
+    })
+}
+
+fn settled(given: settings::Given) -> Result<Settings> {
+    Settings::new(given, Config::read(settings::CONFIG.as_ref())?)
+}
+
+fn schema(of: SchemaOf) -> Result<u8> {
+    let schema = match of {
+        SchemaOf::Request => request::schema(),
+        SchemaOf::Outcome => schemars::schema_for!(record::Outcome).to_value(),
+    };
+    show::print_data(&record::state::to_json(&schema))?;
+    Ok(0)
+}
+
+/// Help and version are data; anything else is one `error:` and one `hint:` line.
+fn explain(error: &clap::Error) -> u8 {
+    if matches!(error.kind(), ErrorKind::DisplayHelp | ErrorKind::DisplayVersion) {
+        let _ = error.print();
+        return 0;
+    }
+    let text = error.to_string();
+    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
+    let first = lines.next().unwrap_or_default();
+    let message = first.strip_prefix("error: ").unwrap_or("no command is given");
+    let hint = lines
+        .find_map(|line| line.strip_prefix("tip: "))
+        .map_or_else(|| "see `ci-setup-agent --help`, or `--help` behind a command".to_owned(), str::to_owned);
+    let error = Error::new(Code::BadOption, message, hint);
+    show::print_error(&error);
+    error.code.exit_code()
+}

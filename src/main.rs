@@ -1,2 +1,7 @@
 //! Parse, call, exit code. Nothing else.
-fn main() {}
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    ExitCode::from(ci_setup_agent::start())
+}

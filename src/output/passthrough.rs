@@ -15,12 +15,13 @@ use std::{
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, poll, PollTimeout},
-    sys::{eventfd::EventFd, signal::Signal, wait::WaitPidFlag},
+    sys::{signal::Signal, wait::WaitPidFlag},
     unistd::Pid,
 };
 use serde::{Deserialize, Serialize};
 
 use crate::sys::{
+    bell::Bell,
     channel::{self, Channel, Received},
     descriptors, fork, signals,
 };
@@ -41,21 +42,21 @@ struct End {}
 struct Done {}
 
 impl Passthrough {
-    /// Starts passing `log` through to standard output. `wake` is written to when the log has grown.
+    /// Starts passing `log` through to standard output. `bell` rings when that has grown.
     ///
     /// # Errors
     /// Where no process can be made.
-    pub fn start(log: File, wake: EventFd) -> io::Result<Self> {
+    pub fn start(log: File, bell: Bell) -> io::Result<Self> {
         let (ours, theirs) = channel::pair::<End, Done>()?;
         let pid = fork::spawn(|| {
-            descriptors::close_all_but(&[theirs.as_fd(), log.as_fd(), wake.as_fd()]);
+            descriptors::close_all_but(&[theirs.as_fd(), log.as_fd(), bell.as_fd()]);
             let _ = nix::sys::prctl::set_name(c"ci-setup:pass");
             // Ctrl-C is for the front to answer: the output goes on until the run has ended.
             for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP, Signal::SIGQUIT] {
                 signals::ignore(signal);
             }
             // A reader that is gone ends this process, and nothing else.
-            i32::from(pass(&log, &wake, &theirs).is_err())
+            i32::from(pass(&log, &bell, &theirs).is_err())
         })?;
         Ok(Self { pid, channel: ours })
     }
@@ -63,6 +64,11 @@ impl Passthrough {
     /// Says that the log has reached its end, and how it goes on in the tail.
     pub fn end(&self, tail: Option<&File>) {
         self.channel.send(&End {}, tail.map(AsFd::as_fd));
+    }
+
+    /// The process.
+    pub fn pid(&self) -> Pid {
+        self.pid
     }
 
     /// Readable when everything was written or the reader is gone.
@@ -77,11 +83,11 @@ impl Passthrough {
     }
 }
 
-fn pass(log: &File, wake: &EventFd, channel: &Channel<Done, End>) -> io::Result<()> {
+fn pass(log: &File, bell: &Bell, channel: &Channel<Done, End>) -> io::Result<()> {
     let mut at = 0;
     loop {
         // First the notice, then the look: what comes in between rings again.
-        let _ = wake.read();
+        bell.hush();
         let end = match channel.receive() {
             Received::Message(End {}, tail) => Some(tail),
             Received::Nothing => None,
@@ -96,7 +102,7 @@ fn pass(log: &File, wake: &EventFd, channel: &Channel<Done, End>) -> io::Result<
             channel.send(&Done {}, None);
             return Ok(());
         }
-        let mut polls = [PollFd::new(wake.as_fd(), PollFlags::POLLIN), PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
+        let mut polls = [PollFd::new(bell.as_fd(), PollFlags::POLLIN), PollFd::new(channel.as_fd(), PollFlags::POLLIN)];
         match poll(&mut polls, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),

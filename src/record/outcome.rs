@@ -113,6 +113,19 @@ impl State {
         }
     }
 
+    /// As a sentence about a run that is over goes on.
+    pub fn past(self) -> &'static str {
+        match self {
+            Self::Pending => "has not begun",
+            Self::Running => "is running",
+            Self::Succeeded => "succeeded",
+            Self::Failed => "failed",
+            Self::TimedOut => "timed out",
+            Self::Interrupted => "was interrupted",
+            Self::Rejected => "was rejected",
+        }
+    }
+
     /// As in the JSON.
     pub fn word(self) -> &'static str {
         match self {

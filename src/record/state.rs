@@ -231,6 +231,12 @@ impl RunDir {
         let _ = fs::remove_file(self.file(RESERVE));
     }
 
+    /// Bytes that the run's files take on the disk.
+    fn disk_usage(&self) -> u64 {
+        let files = fs::read_dir(&self.path).into_iter().flatten().flatten();
+        files.filter_map(|file| file.metadata().ok()).map(|file| std::os::unix::fs::MetadataExt::blocks(&file) * 512).sum()
+    }
+
     /// Claims the run's files for this process and those it forks; `None` where another process still
     /// records the run or copies it to the share.
     pub fn claim(&self) -> Option<File> {
@@ -314,6 +320,26 @@ fn not_writable(path: &Path, error: io::Error) -> Error {
         "make it writable for root, or choose another one with --state",
     )
     .because(error)
+}
+
+/// Removes the oldest runs until all together take at most `limit` bytes of the disk; 0 means any number.
+/// Never `current`, and never a run that somebody still records. Nothing on the share is touched.
+pub fn forget_oldest(current: &RunDir, limit: u64) {
+    let Some(state) = current.path.parent().and_then(Path::parent) else { return };
+    if limit == 0 {
+        return;
+    }
+    let runs = StateDir { root: state.to_owned() }.runs();
+    let sizes: Vec<u64> = runs.iter().map(RunDir::disk_usage).collect();
+    let mut total: u64 = sizes.iter().sum();
+    for (run, size) in runs.iter().zip(sizes) {
+        if total <= limit {
+            return;
+        }
+        if run.id != current.id && run.claim().is_some() && fs::remove_dir_all(&run.path).is_ok() {
+            total -= size;
+        }
+    }
 }
 
 /// The id of this boot, or an empty text where the kernel does not tell.

@@ -30,6 +30,28 @@ pub struct PartialIdentity {
     pub name: Option<String>,
 }
 
+impl PartialIdentity {
+    /// What is known here, else there, for each part.
+    #[must_use]
+    pub fn or(self, other: Self) -> Self {
+        Self {
+            resource_group: self.resource_group.or(other.resource_group),
+            workspace: self.workspace.or(other.workspace),
+            name: self.name.or(other.name),
+        }
+    }
+}
+
+impl From<&Identity> for PartialIdentity {
+    fn from(identity: &Identity) -> Self {
+        Self {
+            resource_group: Some(identity.resource_group().to_owned()),
+            workspace: Some(identity.workspace().to_owned()),
+            name: Some(identity.name().to_owned()),
+        }
+    }
+}
+
 impl Identity {
     /// Checks the three names against the service's rules (CONTRACT 3).
     ///

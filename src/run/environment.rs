@@ -87,9 +87,9 @@ pub const TOKEN: &str = "CI_SETUP_RUN";
 /// The variables that the service promises to scripts, and the one that its own sample uses.
 fn instance_variables(identity: &Identity, user: &str) -> [(String, String); 5] {
     [
-        ("CI_RESOURCE_GROUP", identity.resource_group.as_str()),
-        ("CI_WORKSPACE", identity.workspace.as_str()),
-        ("CI_NAME", identity.name.as_str()),
+        ("CI_RESOURCE_GROUP", identity.resource_group()),
+        ("CI_WORKSPACE", identity.workspace()),
+        ("CI_NAME", identity.name()),
         ("CI_LOCAL_UBUNTU_USER", user),
         ("ADMIN_USERNAME", user),
     ]

@@ -16,7 +16,6 @@ use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, ppoll},
     sys::{
-        eventfd::EventFd,
         signal::Signal,
         signalfd::SignalFd,
         wait::{WaitPidFlag, WaitStatus, waitpid},
@@ -45,6 +44,7 @@ use crate::{
     request::{SharePath, Warning},
     script::share::Share,
     sys::{
+        bell::Bell,
         channel::{Channel, Received},
         descriptors, signals,
     },
@@ -62,12 +62,11 @@ pub enum Order {
 pub enum Notice {
     /// The first process is there.
     Begun,
-    /// The run has ended, and this is all; the descriptor that comes along holds the outcome, and the
-    /// output's tail lies in the run's folder if this says so.
-    Ended {
-        /// Whether there is an `output.tail.log`.
-        has_tail: bool,
-    },
+    /// The script's part is over, and this is all of its output; the descriptor that comes along is the
+    /// tail of an output that was too long.
+    Concluded,
+    /// The run has ended; the descriptor that comes along holds the outcome.
+    Ended,
 }
 
 /// What becomes of processes that a script leaves behind.
@@ -110,7 +109,7 @@ pub struct Job {
     /// The mirror.
     pub mirror: Mirror,
     /// Rung when the spool has grown.
-    pub bells: Vec<EventFd>,
+    pub bells: Vec<Bell>,
     /// What the share may see.
     pub redaction: Redaction,
     /// The script on the share, to see whether it changed under way.
@@ -190,6 +189,8 @@ struct Supervisor {
     begun: Instant,
     written: Instant,
     is_changed: bool,
+    /// Whether the mirror has looked at the whole output on the share, after the end.
+    is_mirrored: bool,
 }
 
 impl Supervisor {
@@ -220,6 +221,7 @@ impl Supervisor {
             begun: Instant::now(),
             written: Instant::now(),
             is_changed: false,
+            is_mirrored: false,
         })
     }
 
@@ -402,8 +404,9 @@ impl Supervisor {
                 self.warn(Warning::new("end-not-recorded", error.chain(), "the next start may report this run as interrupted"));
             }
         }
+        let tail = self.hand_over_tail();
+        self.tell(&Notice::Concluded, tail.as_ref());
         self.note_changed_script();
-        self.hand_over_tail();
     }
 
     fn note_losses(&mut self) {
@@ -434,15 +437,23 @@ impl Supervisor {
         }
     }
 
-    fn hand_over_tail(&mut self) {
+    /// Gives the mirror the tail of an output that was too long; returns it.
+    fn hand_over_tail(&mut self) -> Option<File> {
         match self.job.spool.finish_tail() {
-            Ok(Some(tail)) => self.job.mirror.stream(crate::output::spool::TAIL, tail),
-            Ok(None) => {}
-            Err(error) => self.warn(Warning::new(
-                "tail-not-kept",
-                format!("cannot write the end of the output: {error}"),
-                "free space below the state directory",
-            )),
+            Ok(Some(tail)) => {
+                let copy = tail.try_clone().ok();
+                self.job.mirror.stream(crate::output::spool::TAIL, tail);
+                copy
+            }
+            Ok(None) => None,
+            Err(error) => {
+                self.warn(Warning::new(
+                    "tail-not-kept",
+                    format!("cannot write the end of the output: {error}"),
+                    "free space below the state directory",
+                ));
+                None
+            }
         }
     }
 
@@ -458,6 +469,7 @@ impl Supervisor {
             }
             self.turn(Some(until), None);
         }
+        self.is_mirrored = true;
         self.publish(Durability::Synced);
         self.job.mirror.finish();
         while !self.job.mirror.is_complete() && Instant::now() < until && self.job.mirror.is_alive() && !self.is_urgent {
@@ -465,6 +477,7 @@ impl Supervisor {
         }
         if !self.job.mirror.is_complete() {
             // The output is there, and the outcome that says so is not.
+            self.is_mirrored = false;
             self.publish(Durability::Synced);
         }
     }
@@ -474,8 +487,7 @@ impl Supervisor {
         drop(lock);
         let text = state::to_json(&self.job.outcome);
         let outcome = descriptors::memory_file(c"outcome", &text).ok();
-        let has_tail = self.job.run.file(crate::output::spool::TAIL).exists();
-        self.tell(&Notice::Ended { has_tail }, outcome.as_ref());
+        self.tell(&Notice::Ended, outcome.as_ref());
         self.front = None;
     }
 
@@ -487,20 +499,27 @@ impl Supervisor {
         while self.pipe.is_some() && !self.is_urgent && self.stop.is_none() {
             self.turn(None, None);
         }
-        let mut moved = Instant::now();
-        let patience = self.job.flush_wait.max(Duration::from_secs(1));
         if self.job.outcome.output.bytes != self.job.spool.kept() {
+            self.is_mirrored = false;
             self.hand_over_tail();
             self.publish(Durability::Relaxed);
             self.job.mirror.finish();
         }
-        let mut is_sealed = false;
-        while self.job.mirror.is_alive() && self.stop.is_none() {
+        self.let_mirror_finish();
+        self.publish(Durability::Synced);
+        drop(claim);
+    }
+
+    /// Goes on with a mirror that is late, as long as it makes progress. Then `sync` has its turn.
+    fn let_mirror_finish(&mut self) {
+        let patience = self.job.flush_wait.max(Duration::from_secs(1));
+        let mut moved = Instant::now();
+        while self.job.mirror.is_alive() && self.stop.is_none() && moved.elapsed() < patience {
             if self.job.mirror.is_complete() {
-                if is_sealed || self.job.outcome.output.mirror == outcome::Mirror::Current {
-                    break;
+                if self.is_mirrored {
+                    return;
                 }
-                is_sealed = true;
+                self.is_mirrored = true;
                 self.publish(Durability::Synced);
                 self.job.mirror.finish();
             }
@@ -509,12 +528,9 @@ impl Supervisor {
             if self.job.mirror.bytes != before {
                 moved = Instant::now();
             }
-            if moved.elapsed() >= patience {
-                self.job.mirror.abandon();
-            }
         }
-        self.publish(Durability::Synced);
-        drop(claim);
+        self.is_mirrored = self.is_mirrored && self.job.mirror.is_complete();
+        self.job.mirror.abandon();
     }
 
     /// Waits for something to happen, at most until `until`, and takes note of all that has.
@@ -558,7 +574,7 @@ impl Supervisor {
             Ok(Pumped::Bytes(count)) => {
                 self.is_changed = true;
                 for bell in &self.job.bells {
-                    let _ = bell.write(1);
+                    bell.ring();
                 }
                 self.pipe_rests_until = (count < SMALL).then(|| Instant::now() + REST);
                 true
@@ -654,6 +670,8 @@ impl Supervisor {
         let (spool, mirror) = (&self.job.spool, &self.job.mirror);
         let standing = match &mirror.folder {
             None => outcome::Mirror::None,
+            Some(_) if self.is_mirrored => outcome::Mirror::Current,
+            Some(_) if self.job.outcome.state.is_final() => outcome::Mirror::Behind,
             Some(_) if mirror.bytes == spool.kept() && mirror.failing.is_none() => outcome::Mirror::Current,
             Some(_) => outcome::Mirror::Behind,
         };

@@ -85,6 +85,19 @@ impl Checked {
     }
 }
 
+impl Script {
+    /// The text so that `$0` names `path` although bash reads it from another file. Line numbers stay.
+    pub fn text_named(&self, path: &Path) -> Vec<u8> {
+        if !self.interpreter.is_bash() {
+            return self.text.clone();
+        }
+        let quoted = path.to_string_lossy().replace('\'', "'\\''");
+        let mut text = format!("BASH_ARGV0='{quoted}'; ").into_bytes();
+        text.extend_from_slice(&self.text);
+        text
+    }
+}
+
 /// Hexadecimal SHA-256.
 pub fn sha256(bytes: &[u8]) -> String {
     Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()

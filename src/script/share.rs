@@ -30,6 +30,9 @@ use crate::{
     },
 };
 
+/// How much longer than its time the process that looks may take to say so.
+const HANG: Duration = Duration::from_millis(500);
+
 /// The largest script that is taken from the share, bytes.
 const LARGEST_SCRIPT: u64 = 16 << 20;
 
@@ -95,7 +98,7 @@ impl Share {
         stop: Option<BorrowedFd<'_>>,
     ) -> Result<Place, NotFound> {
         let look = || self.look_for_script(path);
-        let (report, file) = self.wait_for(patience, stop, look)?;
+        let (report, file) = self.wait_for(patience, HANG, stop, look)?;
         let relative = Path::new(path.as_str()).parent().unwrap_or(Path::new(""));
         let mut text = Vec::new();
         if let Some(mut file) = file {
@@ -107,9 +110,16 @@ impl Share {
     /// The folder in which an inline script starts: `Users` on the share, or the share itself where there
     /// is no such folder.
     ///
+    /// `hang` bounds how long a share that is mounted may take to answer at all.
+    ///
     /// # Errors
     /// As for [`Share::find_script`].
-    pub fn inline_folder(&self, patience: Duration, stop: Option<BorrowedFd<'_>>) -> Result<Place, NotFound> {
+    pub fn inline_folder(
+        &self,
+        patience: Duration,
+        hang: Duration,
+        stop: Option<BorrowedFd<'_>>,
+    ) -> Result<Place, NotFound> {
         let look = || {
             if !self.is_given && !self.is_ready() {
                 return Err(Look::NotReady);
@@ -123,7 +133,13 @@ impl Share {
                 Err(error) => Err(Look::from(error)),
             }
         };
-        let (report, _) = self.wait_for(patience, stop, look)?;
+        // A quick look first: a share that is late says so at once, and one that hangs says nothing.
+        let (report, _) = match self.wait_for(Duration::ZERO, hang, stop, look) {
+            Err(NotFound::Refused(error)) if error.code == Code::ShareNotMounted && !patience.is_zero() => {
+                self.wait_for(patience, HANG, stop, look)?
+            }
+            result => result?,
+        };
         let users = matches!(report, Report::Found { folder_is_there: true, .. });
         let folder = if users { self.root.join("Users") } else { self.root.clone() };
         Ok(Place { folder, text: Vec::new() })
@@ -152,6 +168,7 @@ impl Share {
     fn wait_for(
         &self,
         patience: Duration,
+        hang: Duration,
         stop: Option<BorrowedFd<'_>>,
         look: impl Fn() -> std::result::Result<(Report, Option<File>), Look>,
     ) -> Result<(Report, Option<File>), NotFound> {
@@ -175,7 +192,6 @@ impl Share {
                 }
             }
         };
-        let hang = Duration::from_millis(500);
         match aside::ask(c"ci-setup:share", Some(patience + hang), stop, job).map_err(internal)? {
             Answer::Done(Report::Refused { code, message, hint }, _) => {
                 Err(NotFound::Refused(Error::new(code, message, hint)))

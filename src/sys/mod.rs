@@ -3,6 +3,7 @@
 //! Everything here is safe to call; what a caller must keep to is in the types or in the docstring.
 
 pub mod aside;
+pub mod bell;
 pub mod channel;
 pub mod descriptors;
 pub mod fork;

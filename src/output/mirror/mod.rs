@@ -14,7 +14,7 @@ use std::{
     os::fd::{AsFd, BorrowedFd},
 };
 
-use nix::{sys::eventfd::EventFd, unistd::Pid};
+use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
 pub use self::folder::Target;
@@ -23,6 +23,7 @@ use crate::{
     request::Warning,
     sys::{
         aside,
+        bell::Bell,
         channel::{self, Channel, Received, Sent},
         descriptors, fork,
     },
@@ -72,17 +73,17 @@ pub struct Mirror {
 }
 
 impl Mirror {
-    /// Starts a mirror process for the spool file `log`, woken through `wake` when that has grown.
+    /// Starts a mirror process for the spool file `log`, and rung with `bell` when that has grown.
     ///
     /// # Errors
     /// Where no process can be made.
-    pub fn start(target: Target, log: File, wake: EventFd) -> io::Result<Self> {
+    pub fn start(target: Target, log: File, bell: Bell) -> io::Result<Self> {
         let (ours, theirs) = channel::pair()?;
         let resumed = target.resume.clone();
         let pid = fork::spawn(|| {
-            descriptors::close_all_but(&[theirs.as_fd(), log.as_fd(), wake.as_fd()]);
+            descriptors::close_all_but(&[theirs.as_fd(), log.as_fd(), bell.as_fd()]);
             aside::detach(c"ci-setup:mirror");
-            Process::new(target, theirs, log, wake).run();
+            Process::new(target, theirs, log, bell).run();
             0
         })?;
         Ok(Self {

@@ -10,7 +10,6 @@ use std::{
 
 use nix::{
     poll::{PollFd, PollFlags, ppoll},
-    sys::eventfd::EventFd,
 };
 
 use super::{
@@ -21,14 +20,17 @@ use super::{
 };
 use crate::{
     request::Warning,
-    sys::channel::{Channel, Received, Sent},
+    sys::{
+        bell::Bell,
+        channel::{Channel, Received, Sent},
+    },
 };
 
 /// The mirror's own state.
 pub(super) struct Process {
     target: Target,
     channel: Option<Channel<Report, Order>>,
-    wake: EventFd,
+    bell: Bell,
     folder: Option<Folder>,
     known: Option<String>,
     avoid: Vec<String>,
@@ -54,12 +56,12 @@ enum Next {
 }
 
 impl Process {
-    pub(super) fn new(target: Target, channel: Channel<Report, Order>, log: File, wake: EventFd) -> Self {
+    pub(super) fn new(target: Target, channel: Channel<Report, Order>, log: File, bell: Bell) -> Self {
         Self {
             known: target.resume.clone(),
             target,
             channel: Some(channel),
-            wake,
+            bell,
             folder: None,
             avoid: Vec::new(),
             streams: vec![Stream::new("output.log", log)],
@@ -238,7 +240,7 @@ impl Process {
     }
 
     fn take_orders(&mut self) {
-        let _ = self.wake.read();
+        self.bell.hush();
         while let Some(channel) = &self.channel {
             match channel.receive() {
                 Received::Nothing => return,
@@ -264,7 +266,7 @@ impl Process {
 
     /// Waits for news, at most `longest`.
     fn wait(&self, longest: Option<Duration>) {
-        let mut polls = vec![PollFd::new(self.wake.as_fd(), PollFlags::POLLIN)];
+        let mut polls = vec![PollFd::new(self.bell.as_fd(), PollFlags::POLLIN)];
         polls.extend(self.channel.as_ref().map(|channel| PollFd::new(channel.as_fd(), PollFlags::POLLIN)));
         if longest.is_some() {
             // The turn comes with time; what has grown meanwhile is written then.

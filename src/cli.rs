@@ -1,0 +1,339 @@
+//! The command line. Nothing below this module reads the environment.
+
+use std::{path::PathBuf, time::Duration};
+
+use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
+
+use crate::{
+    request::PartialIdentity,
+    run::supervise::Leftovers,
+    settings::{self, Given, StepsMode},
+};
+
+/// Runs the setup scripts of an Azure Machine Learning compute instance, and tells how they ended.
+#[derive(Debug, Parser)]
+#[command(name = "ci-setup-agent", version, max_term_width = 100, disable_help_subcommand = true)]
+pub struct Cli {
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run what is due: the creation script once, the startup script once a boot
+    #[command(after_help = RUN_HELP)]
+    Run(RunArgs),
+    /// Rehearse a script on this computer, without root and without an instance
+    #[command(after_help = TRY_HELP)]
+    Try(TryArgs),
+    /// Tell what ran, what is running, and how it ended
+    Status(StatusArgs),
+    /// Print the output of a run
+    Logs(LogsArgs),
+    /// Bring the copies on the share up to date
+    Sync(SyncArgs),
+    /// Print the JSON Schema of what this program reads or writes
+    Schema(SchemaArgs),
+}
+
+const RUN_HELP: &str = "\
+Examples:
+  ci-setup-agent run request.json
+  az rest --method get --url \"$INSTANCE_URL\" | ci-setup-agent run -
+  ci-setup-agent run --rerun --only startup
+
+Exit codes: 0 succeeded; the script's own code; 124 timed out; 125 bad request, nothing ran;
+126 cannot be started; 127 script not found; 128+N died by signal N, or the agent was stopped by it;
+137 interrupted in an earlier life";
+
+const TRY_HELP: &str = "\
+Examples:
+  ci-setup-agent try setup.sh gpu \"two words\"
+  ci-setup-agent try --timeout 90s setup.sh
+
+The script really runs, as you: what it installs or deletes is installed or deleted. Its home, its share
+and its state are thrown away afterwards, and `sudo -u USER` is played by a stand-in.";
+
+/// Which instance.
+#[derive(Clone, Debug, Default, Args)]
+pub struct IdentityArgs {
+    /// Resource group of the instance
+    #[arg(long, env = "CI_SETUP_RESOURCE_GROUP", value_name = "NAME")]
+    pub resource_group: Option<String>,
+    /// Workspace of the instance
+    #[arg(long, env = "CI_SETUP_WORKSPACE", value_name = "NAME")]
+    pub workspace: Option<String>,
+    /// Name of the instance
+    #[arg(long, env = "CI_SETUP_NAME", value_name = "NAME")]
+    pub name: Option<String>,
+    /// The instance's ordinary user [default: azureuser]
+    #[arg(long, env = "CI_SETUP_USER", value_name = "USER")]
+    pub user: Option<String>,
+}
+
+impl IdentityArgs {
+    fn identity(&self) -> PartialIdentity {
+        PartialIdentity {
+            resource_group: self.resource_group.clone(),
+            workspace: self.workspace.clone(),
+            name: self.name.clone(),
+        }
+    }
+}
+
+/// Where things lie.
+#[derive(Clone, Debug, Default, Args)]
+pub struct PlaceArgs {
+    /// The notebook file share [default: where the service mounts it]
+    #[arg(long, env = "CI_SETUP_SHARE", value_name = "DIR")]
+    pub share: Option<PathBuf>,
+    /// The state directory [default: /var/lib/ci-setup-agent]
+    #[arg(long, env = "CI_SETUP_STATE", value_name = "DIR")]
+    pub state: Option<PathBuf>,
+}
+
+/// How a run goes.
+#[derive(Clone, Debug, Default, Args)]
+pub struct LimitArgs {
+    /// Time between SIGTERM and SIGKILL [default: 10s]
+    #[arg(long, env = "CI_SETUP_GRACE", value_name = "DURATION", value_parser = settings::wait)]
+    pub grace: Option<Duration>,
+    /// How long to wait for the copy on the share at the end [default: 30s]
+    #[arg(long, env = "CI_SETUP_FLUSH_WAIT", value_name = "DURATION", value_parser = settings::wait)]
+    pub flush_wait: Option<Duration>,
+    /// What becomes of processes that the script leaves running [default: keep]
+    #[arg(long, env = "CI_SETUP_LEFTOVERS", value_name = "WHAT")]
+    pub leftovers: Option<Leftovers>,
+    /// The most bytes kept of the output, such as 512M; 0 keeps all [default: 1GiB]
+    #[arg(long, env = "CI_SETUP_OUTPUT_LIMIT", value_name = "SIZE", value_parser = settings::size)]
+    pub output_limit: Option<u64>,
+    /// How the script's commands are recorded [default: auto]
+    #[arg(long, env = "CI_SETUP_STEPS", value_name = "HOW")]
+    pub steps: Option<StepsMode>,
+}
+
+/// What is printed.
+#[derive(Clone, Copy, Debug, Default, Args)]
+pub struct PrintArgs {
+    /// Print the outcome as JSON instead of the script's output
+    #[arg(long, env = "CI_SETUP_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+    /// Do not print the script's output
+    #[arg(long, short, env = "CI_SETUP_QUIET", value_parser = FalseyValueParser::new())]
+    pub quiet: bool,
+}
+
+/// Options of `run`.
+#[derive(Debug, Args)]
+pub struct RunArgs {
+    /// The request: a JSON file, or `-` for standard input
+    /// [default: /etc/ci-setup-agent/request.json, else the one accepted before]
+    pub request: Option<PathBuf>,
+    #[command(flatten)]
+    identity: IdentityArgs,
+    #[command(flatten)]
+    places: PlaceArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+    #[command(flatten)]
+    print: PrintArgs,
+    /// How long to look for the script on a share that is late [default: 120s]
+    #[arg(long, env = "CI_SETUP_SHARE_WAIT", value_name = "DURATION", value_parser = settings::wait)]
+    share_wait: Option<Duration>,
+    /// Run only this script
+    #[arg(long, env = "CI_SETUP_ONLY", value_name = "SCRIPT")]
+    only: Option<Only>,
+    /// Run what has already run once more
+    #[arg(long, env = "CI_SETUP_RERUN", value_parser = FalseyValueParser::new())]
+    rerun: bool,
+    /// Exit with 0 however the scripts ended
+    #[arg(long, env = "CI_SETUP_BEST_EFFORT", value_parser = FalseyValueParser::new())]
+    best_effort: bool,
+}
+
+/// One of the two scripts.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, ValueEnum)]
+pub enum Only {
+    /// The creation script.
+    Creation,
+    /// The startup script, whether or not creation has succeeded.
+    Startup,
+}
+
+/// What one call of `run` wants besides its settings.
+#[derive(Clone, Debug)]
+pub struct Call {
+    /// The request; `-` is standard input.
+    pub request: Option<PathBuf>,
+    /// One script alone.
+    pub only: Option<Only>,
+    /// Whether what has run runs again.
+    pub rerun: bool,
+    /// Whether the exit code tells nothing of the scripts.
+    pub best_effort: bool,
+    /// What is printed.
+    pub print: PrintArgs,
+}
+
+impl RunArgs {
+    /// What the options and their variables settle.
+    pub fn given(&self) -> Given {
+        given(&self.identity, &self.places, &self.limits, self.share_wait)
+    }
+
+    /// What else is wanted.
+    pub fn call(self) -> Call {
+        Call {
+            request: self.request,
+            only: self.only,
+            rerun: self.rerun,
+            best_effort: self.best_effort,
+            print: self.print,
+        }
+    }
+}
+
+fn given(identity: &IdentityArgs, places: &PlaceArgs, limits: &LimitArgs, share_wait: Option<Duration>) -> Given {
+    Given {
+        identity: identity.identity(),
+        user: identity.user.clone(),
+        share: places.share.clone(),
+        state: places.state.clone(),
+        grace: limits.grace,
+        share_wait,
+        flush_wait: limits.flush_wait,
+        leftovers: limits.leftovers,
+        output_limit: limits.output_limit,
+        steps: limits.steps,
+    }
+}
+
+/// Options of `try`.
+#[derive(Debug, Args)]
+pub struct TryArgs {
+    #[command(flatten)]
+    identity: IdentityArgs,
+    #[command(flatten)]
+    limits: LimitArgs,
+    /// What is printed.
+    #[command(flatten)]
+    pub print: PrintArgs,
+    /// The script's time limit, as a request would have it [default: 15m]
+    #[arg(long, env = "CI_SETUP_TIMEOUT", value_name = "DURATION")]
+    pub timeout: Option<String>,
+    /// The script: a file whose name ends in `.sh`
+    pub script: PathBuf,
+    /// Its arguments
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    pub arguments: Vec<String>,
+}
+
+impl TryArgs {
+    /// What the options and their variables settle.
+    pub fn given(&self) -> Given {
+        given(&self.identity, &PlaceArgs::default(), &self.limits, None)
+    }
+}
+
+/// Options of `status`.
+#[derive(Debug, Args)]
+pub struct StatusArgs {
+    /// The run; all runs without it
+    pub run: Option<String>,
+    /// Wait until it has ended; without a run, until nothing runs
+    #[arg(long)]
+    pub wait: bool,
+    /// Wait at most this long
+    #[arg(long, value_name = "DURATION", value_parser = settings::wait, requires = "wait")]
+    pub timeout: Option<Duration>,
+    /// Print JSON
+    #[arg(long, env = "CI_SETUP_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+    #[command(flatten)]
+    reading: ReadArgs,
+}
+
+/// Where to read records.
+#[derive(Clone, Debug, Default, Args)]
+pub struct ReadArgs {
+    /// Name of the instance, to find its logs on the share
+    #[arg(long, env = "CI_SETUP_NAME", value_name = "NAME")]
+    pub name: Option<String>,
+    #[command(flatten)]
+    places: PlaceArgs,
+}
+
+impl ReadArgs {
+    /// What the options and their variables settle.
+    pub fn given(&self) -> Given {
+        let identity = PartialIdentity { name: self.name.clone(), ..PartialIdentity::default() };
+        Given { identity, share: self.places.share.clone(), state: self.places.state.clone(), ..Given::default() }
+    }
+}
+
+impl StatusArgs {
+    /// What the options and their variables settle.
+    pub fn given(&self) -> Given {
+        self.reading.given()
+    }
+}
+
+/// Options of `logs`.
+#[derive(Debug, Args)]
+pub struct LogsArgs {
+    /// The run; the newest without it
+    pub run: Option<String>,
+    /// Go on printing until the run has ended
+    #[arg(long, short)]
+    pub follow: bool,
+    #[command(flatten)]
+    reading: ReadArgs,
+}
+
+impl LogsArgs {
+    /// What the options and their variables settle.
+    pub fn given(&self) -> Given {
+        self.reading.given()
+    }
+}
+
+/// Options of `sync`.
+#[derive(Debug, Args)]
+pub struct SyncArgs {
+    #[command(flatten)]
+    identity: IdentityArgs,
+    #[command(flatten)]
+    places: PlaceArgs,
+    /// How long to wait for a share that makes no progress [default: 30s]
+    #[arg(long, env = "CI_SETUP_FLUSH_WAIT", value_name = "DURATION", value_parser = settings::wait)]
+    flush_wait: Option<Duration>,
+    /// Print JSON
+    #[arg(long, env = "CI_SETUP_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
+}
+
+impl SyncArgs {
+    /// What the options and their variables settle.
+    pub fn given(&self) -> Given {
+        let limits = LimitArgs { flush_wait: self.flush_wait, ..LimitArgs::default() };
+        given(&self.identity, &self.places, &limits, None)
+    }
+}
+
+/// Options of `schema`.
+#[derive(Debug, Args)]
+pub struct SchemaArgs {
+    /// Of which document
+    pub document: SchemaOf,
+}
+
+/// The documents that have a schema.
+#[derive(Clone, Copy, Debug, ValueEnum)]
+pub enum SchemaOf {
+    /// What `run` reads.
+    Request,
+    /// What it writes.
+    Outcome,
+}

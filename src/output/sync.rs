@@ -1,0 +1,191 @@
+//! `sync`: finishes what a mirror could not (CONTRACT 6).
+
+use std::{fs::File, time::{Duration, Instant}};
+
+use nix::poll::{PollFd, PollFlags, ppoll};
+use serde::Serialize;
+
+use super::{
+    mirror::{Mirror, Target},
+    spool::{LOG, TAIL},
+};
+use crate::{
+    cli::SyncArgs,
+    error::{Code, Error, Result},
+    record::{
+        Outcome,
+        outcome::{self, Instance, ScriptKind},
+        state::{Durability, RunDir, StateDir, to_json},
+    },
+    request::PartialIdentity,
+    script::share::Share,
+    settings::Settings,
+    show,
+    sys::{bell::Bell, descriptors::memory_file, users::User},
+};
+
+/// How one run's copy stands, as `sync --json` tells it.
+#[derive(Debug, Serialize)]
+#[serde(rename_all = "camelCase")]
+struct Report {
+    run_id: String,
+    mirror: outcome::Mirror,
+    mirrored_bytes: u64,
+    bytes: u64,
+    error: Option<String>,
+}
+
+/// Brings all runs of this instance up to date on the share. The exit code is 1 where one is still behind.
+///
+/// # Errors
+/// `state-not-writable`, `missing-identity`.
+pub fn sync(settings: &Settings, args: &SyncArgs) -> Result<u8> {
+    let state = StateDir::open(&settings.state)?;
+    let instance = instance(settings, &state)?;
+    let share = Share::of(instance.identity.name(), &instance.user, settings.share.as_deref());
+    let mut code = 0;
+    for run in state.runs() {
+        let Some(outcome) = run.outcome() else { continue };
+        if !belongs(&outcome, &instance) || outcome.output.mirror == outcome::Mirror::Current {
+            continue;
+        }
+        let report = bring_over(&run, outcome, &instance, &share, settings);
+        if report.mirror != outcome::Mirror::Current {
+            code = 1;
+        }
+        if args.json {
+            show::print_json(&report)?;
+        } else {
+            tell(&report);
+        }
+    }
+    Ok(code)
+}
+
+fn tell(report: &Report) {
+    let Report { run_id, mirrored_bytes, bytes, .. } = report;
+    match &report.error {
+        None => show::eprintln(&format!("{run_id}: {bytes} bytes are on the share")),
+        Some(why) => show::eprintln(&format!("error: {run_id}: {mirrored_bytes} of {bytes} bytes are on the share: {why}\nhint: call `ci-setup-agent sync` again when the share works")),
+    }
+}
+
+/// Whose runs: this instance's. A captured disk also holds those of the instance it was made from.
+fn instance(settings: &Settings, state: &StateDir) -> Result<Instance> {
+    let kept: Option<Instance> = state.document("instance.json");
+    let kept_identity = kept.as_ref().map(|kept| PartialIdentity::from(&kept.identity));
+    let identity = crate::request::Identity::resolve(
+        &settings.identity,
+        None,
+        &settings.configured_identity.clone().or(kept_identity.unwrap_or_default()),
+    )?;
+    let user = settings.user.clone().or_else(|| kept.map(|kept| kept.user)).unwrap_or_else(|| "azureuser".into());
+    Ok(Instance { identity, user })
+}
+
+fn belongs(outcome: &Outcome, instance: &Instance) -> bool {
+    outcome.instance.as_ref().is_some_and(|known| known.identity == instance.identity)
+}
+
+fn bring_over(run: &RunDir, mut outcome: Outcome, instance: &Instance, share: &Share, settings: &Settings) -> Report {
+    let error = match try_bring_over(run, &mut outcome, instance, share, settings) {
+        Ok(()) => None,
+        Err(error) => Some(error.chain()),
+    };
+    Report {
+        run_id: run.id().to_owned(),
+        mirror: outcome.output.mirror,
+        mirrored_bytes: outcome.output.mirrored_bytes,
+        bytes: outcome.output.bytes,
+        error,
+    }
+}
+
+fn try_bring_over(run: &RunDir, outcome: &mut Outcome, instance: &Instance, share: &Share, settings: &Settings) -> Result<()> {
+    let Some(_claim) = claim(run, settings.flush_wait) else {
+        return Err(failed("the run is still being recorded by another process"));
+    };
+    // Its recorder may just have finished the job.
+    if let Some(newer) = run.outcome() {
+        *outcome = newer;
+        if outcome.output.mirror == outcome::Mirror::Current {
+            return Ok(());
+        }
+    }
+    let target = Target {
+        share: share.root.clone(),
+        name: instance.identity.name().to_owned(),
+        word: outcome.script.map_or("request", ScriptKind::word).to_owned(),
+        stamp: run.stamp().unwrap_or_default().to_owned(),
+        resume: outcome.output.mirror_path.clone(),
+        user: User::named(&instance.user).filter(|_| nix::unistd::geteuid().is_root()),
+    };
+    let cannot = |error: std::io::Error| failed("cannot read the run's log").because(error);
+    let log = match File::open(run.file(LOG)) {
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => memory_file(c"log", b""),
+        result => result,
+    };
+    let mut mirror = Mirror::start(target, log.map_err(cannot)?, Bell::new().map_err(cannot)?).map_err(cannot)?;
+    if let Ok(tail) = File::open(run.file(TAIL)) {
+        mirror.stream(TAIL, tail);
+    }
+    if settings.redaction.shows_script
+        && let Ok(script) = File::open(run.file("script.sh"))
+    {
+        mirror.document("script.sh", script);
+    }
+    mirror.finish();
+    let is_there = wait(&mut mirror, settings.flush_wait);
+    outcome.output.mirrored_bytes = mirror.bytes;
+    outcome.output.mirror_path.clone_from(&mirror.folder);
+    outcome.output.mirror = if is_there { outcome::Mirror::Current } else { outcome::Mirror::Behind };
+    outcome.output.bytes = outcome.output.bytes.max(mirror.bytes);
+    let mut result = Ok(());
+    if is_there && outcome.state.is_final() {
+        if let Ok(file) = memory_file(c"outcome", &to_json(&settings.redaction.of(outcome))) {
+            mirror.document("outcome.json", file);
+        }
+        mirror.finish();
+        if !wait(&mut mirror, settings.flush_wait) {
+            outcome.output.mirror = outcome::Mirror::Behind;
+        }
+    }
+    if outcome.output.mirror != outcome::Mirror::Current {
+        let why = mirror.failing.clone().unwrap_or_else(|| "the share does not answer".into());
+        result = Err(failed(&why));
+    }
+    mirror.abandon();
+    run.write_outcome(outcome, Durability::Synced).map_err(|error| failed("cannot write the outcome").because(error))?;
+    result
+}
+
+/// Waits until everything is there, as long as there is progress.
+fn wait(mirror: &mut Mirror, patience: Duration) -> bool {
+    let mut moved = Instant::now();
+    while !mirror.is_complete() {
+        let left = patience.saturating_sub(moved.elapsed());
+        let Some(fd) = mirror.poll_fd().filter(|_| !left.is_zero()) else { return false };
+        let write = if mirror.has_waiting() { PollFlags::POLLOUT } else { PollFlags::empty() };
+        let _ = ppoll(&mut [PollFd::new(fd, PollFlags::POLLIN | write)], Some(left.into()), None);
+        if mirror.pump() {
+            moved = Instant::now();
+        }
+    }
+    true
+}
+
+/// The right to write the run's records and copy. Whoever records it gives up on a share that makes no
+/// progress, so the wait is bounded by the same time.
+fn claim(run: &RunDir, patience: Duration) -> Option<File> {
+    let until = Instant::now() + patience.max(Duration::from_secs(1)) * 2;
+    loop {
+        match run.claim() {
+            None if Instant::now() < until => std::thread::sleep(Duration::from_millis(50)),
+            claim => return claim,
+        }
+    }
+}
+
+fn failed(why: &str) -> Error {
+    Error::new(Code::ShareNotAnswering, why, "call `ci-setup-agent sync` again when the share works")
+}

@@ -1,0 +1,262 @@
+//! The stand-in for sudo in a rehearsal: gives a block its clean environment and its own throw-away home,
+//! and lets everything run as whoever called.
+
+use std::{
+    collections::BTreeMap,
+    env,
+    ffi::{OsStr, OsString},
+    fs, io,
+    os::unix::{ffi::OsStrExt, process::CommandExt},
+    path::{Path, PathBuf},
+    process::Command,
+};
+
+use crate::sys::users::User;
+
+/// The first argument by which the agent knows that it is called as sudo.
+pub(super) const MARK: &str = "__play-sudo";
+
+/// What sudo's `secure_path` is on Debian and Ubuntu.
+const SECURE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+
+/// Plays sudo if this process was called as such, and returns the exit code; otherwise does nothing.
+pub fn stand_in() -> Option<u8> {
+    let mut words = env::args_os().skip(1);
+    if words.next()? != MARK {
+        return None;
+    }
+    let room = PathBuf::from(words.next()?);
+    let call = match Call::parse(words) {
+        Ok(call) => call,
+        Err(message) => {
+            eprintln!("sudo: {message}");
+            return Some(1);
+        }
+    };
+    if call.is_question {
+        return Some(0);
+    }
+    if call.words.is_empty() && call.shell == Shell::No {
+        eprintln!("usage: sudo [-EHbinSs] [-u user] [VAR=value] [-i | -s] [command [arg ...]]");
+        return Some(1);
+    }
+    let error = match call.command(&room) {
+        Ok(mut command) if call.in_background => match command.spawn() {
+            Ok(_) => return Some(0),
+            Err(error) => error,
+        },
+        Ok(mut command) => command.exec(),
+        Err(error) => error,
+    };
+    let name = call.words.first().cloned().unwrap_or_default();
+    eprintln!("sudo: {}: {error}", name.to_string_lossy());
+    Some(1)
+}
+
+/// Whether a shell stands between sudo and the command.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+enum Shell {
+    #[default]
+    No,
+    /// `-s`
+    Plain,
+    /// `-i`
+    Login,
+}
+
+#[derive(Debug, Default)]
+struct Call {
+    user: Option<String>,
+    shell: Shell,
+    keeps_environment: bool,
+    in_background: bool,
+    is_question: bool,
+    variables: Vec<(OsString, OsString)>,
+    words: Vec<OsString>,
+}
+
+impl Call {
+    /// Reads sudo's own options, variables and the command.
+    fn parse(words: impl Iterator<Item = OsString>) -> Result<Self, String> {
+        let mut call = Self::default();
+        let mut words = words.peekable();
+        while let Some(word) = words.next() {
+            let text = word.to_string_lossy().into_owned();
+            if text == "--" {
+                call.words.extend(words.by_ref());
+            } else if let Some(long) = text.strip_prefix("--") {
+                let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value.to_owned())));
+                call.long(name, value, &mut words)?;
+            } else if text.len() > 1 && text.starts_with('-') {
+                call.short(&text[1..], &mut words)?;
+            } else if let Some((name, value)) = variable(&word) {
+                call.variables.push((name, value));
+            } else {
+                call.words.push(word);
+                call.words.extend(words.by_ref());
+            }
+        }
+        Ok(call)
+    }
+
+    fn long(&mut self, name: &str, value: Option<String>, words: &mut impl Iterator<Item = OsString>) -> Result<(), String> {
+        let mut needed = || match &value {
+            Some(value) => Ok(value.clone()),
+            None => words.next().map(|word| word.to_string_lossy().into_owned()).ok_or(format!("option '--{name}' requires an argument")),
+        };
+        match name {
+            "user" => self.user = Some(needed()?),
+            "group" | "host" | "prompt" | "chdir" | "chroot" | "close-from" | "command-timeout" | "role" | "type" => drop(needed()?),
+            "login" => self.shell = Shell::Login,
+            "shell" => self.shell = Shell::Plain,
+            "preserve-env" => self.keeps_environment = true,
+            "background" => self.in_background = true,
+            "list" | "validate" | "version" | "remove-timestamp" | "reset-timestamp" | "help" => self.is_question = true,
+            "set-home" | "non-interactive" | "stdin" | "askpass" | "preserve-groups" | "no-update" | "bell" => {}
+            _ => return Err(format!("unrecognized option '--{name}'")),
+        }
+        Ok(())
+    }
+
+    fn short(&mut self, letters: &str, words: &mut impl Iterator<Item = OsString>) -> Result<(), String> {
+        for (index, letter) in letters.char_indices() {
+            match letter {
+                'u' | 'g' | 'h' | 'p' | 'C' | 'D' | 'R' | 'T' | 'r' | 't' | 'U' => {
+                    let rest = &letters[index + 1..];
+                    let value = if rest.is_empty() { words.next().map(|word| word.to_string_lossy().into_owned()) } else { Some(rest.to_owned()) };
+                    let value = value.ok_or_else(|| format!("option requires an argument -- '{letter}'"))?;
+                    if letter == 'u' {
+                        self.user = Some(value);
+                    }
+                    return Ok(());
+                }
+                'i' => self.shell = Shell::Login,
+                's' => self.shell = Shell::Plain,
+                'E' => self.keeps_environment = true,
+                'b' => self.in_background = true,
+                'l' | 'v' | 'V' | 'K' | 'k' => self.is_question = true,
+                'H' | 'n' | 'S' | 'A' | 'P' | 'N' | 'B' => {}
+                _ => return Err(format!("invalid option -- '{letter}'")),
+            }
+        }
+        Ok(())
+    }
+
+    fn command(&self, room: &Path) -> io::Result<Command> {
+        let user = self.user.as_deref().unwrap_or("root").trim_start_matches('#');
+        let home = make_home(&room.join("home"), user)?;
+        let bash = OsStr::new("/bin/bash");
+        let mut command = match (self.shell, &self.words[..]) {
+            (Shell::No, [program, rest @ ..]) => {
+                let mut command = Command::new(program);
+                command.args(rest);
+                command
+            }
+            (Shell::No, []) => return Err(io::ErrorKind::InvalidInput.into()),
+            (Shell::Plain | Shell::Login, words) => {
+                let mut command = Command::new(bash);
+                if self.shell == Shell::Login {
+                    command.arg0("-bash");
+                }
+                if !words.is_empty() {
+                    command.arg("-c").arg(escaped(words));
+                }
+                command
+            }
+        };
+        if self.shell == Shell::Login {
+            command.current_dir(&home);
+        }
+        let path = format!("{}:{SECURE_PATH}", room.join("bin").display());
+        if !self.keeps_environment {
+            command.env_clear().envs(kept_variables());
+        }
+        let caller = User::name_of(nix::unistd::getuid().as_raw());
+        command.env("HOME", &home).env("USER", user).env("LOGNAME", user).env("SHELL", bash).env("PATH", path);
+        command.env("SUDO_USER", caller).env("SUDO_UID", nix::unistd::getuid().to_string());
+        command.env("SUDO_GID", nix::unistd::getgid().to_string()).env("SUDO_COMMAND", self.words.join(OsStr::new(" ")));
+        command.envs(self.variables.iter().map(|(name, value)| (name, value)));
+        Ok(command)
+    }
+}
+
+/// `NAME=value` before the command.
+fn variable(word: &OsStr) -> Option<(OsString, OsString)> {
+    let bytes = word.as_bytes();
+    let equals = bytes.iter().position(|byte| *byte == b'=')?;
+    let (name, value) = (&bytes[..equals], &bytes[equals + 1..]);
+    let is_name = name.first().is_some_and(|first| first.is_ascii_alphabetic() || *first == b'_')
+        && name.iter().all(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    is_name.then(|| (OsStr::from_bytes(name).to_owned(), OsStr::from_bytes(value).to_owned()))
+}
+
+/// What sudo's `env_reset` keeps, and our rule for `CI_*`.
+fn kept_variables() -> BTreeMap<OsString, OsString> {
+    let is_kept = |name: &OsString| {
+        let name = name.to_string_lossy();
+        name.starts_with("CI_") || name.starts_with("LC_") || matches!(&*name, "TERM" | "LANG" | "LANGUAGE" | "COLORTERM" | "PS1" | "PS2")
+    };
+    env::vars_os().filter(|(name, _)| is_kept(name)).collect()
+}
+
+/// The command for a shell's `-c`, quoted as sudo does it: everything but letters, digits, `_`, `-` and `$`
+/// gets a backslash.
+fn escaped(words: &[OsString]) -> OsString {
+    let mut text = Vec::new();
+    for (index, word) in words.iter().enumerate() {
+        if index > 0 {
+            text.push(b' ');
+        }
+        for byte in word.as_bytes() {
+            if !(byte.is_ascii_alphanumeric() || b"_-$".contains(byte)) {
+                text.push(b'\\');
+            }
+            text.push(*byte);
+        }
+    }
+    OsStr::from_bytes(&text).to_owned()
+}
+
+/// A user's throw-away home, made at its first use. Its profile keeps the stand-in before the real sudo,
+/// since `/etc/profile` sets `PATH` anew.
+pub(super) fn make_home(homes: &Path, user: &str) -> io::Result<PathBuf> {
+    let name: String = user.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
+    let home = homes.join(if name.is_empty() { "nobody" } else { &name });
+    if !home.exists() {
+        fs::create_dir_all(&home)?;
+        let bin = homes.with_file_name("bin");
+        fs::write(home.join(".profile"), format!("PATH={}:$PATH\n", super::quoted(&bin)))?;
+    }
+    Ok(home)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> Call {
+        Call::parse(words.iter().map(OsString::from)).unwrap()
+    }
+
+    #[test]
+    fn options_are_read_in_every_spelling_that_scripts_use() {
+        for words in [&["-u", "azureuser", "-i"][..], &["-uazureuser", "-i"], &["-iu", "azureuser"], &["--user=azureuser", "--login"], &["-H", "-u", "azureuser", "-i", "--"]] {
+            let call = parse(words);
+            assert_eq!((call.user.as_deref(), call.shell), (Some("azureuser"), Shell::Login), "{words:?}");
+        }
+    }
+
+    #[test]
+    fn variables_and_the_commands_own_options_stay_apart() {
+        let call = parse(&["-E", "A=1", "B=x y", "env", "-u", "X", "C=2"]);
+        assert!(call.keeps_environment && call.user.is_none());
+        assert_eq!(call.variables.len(), 2);
+        assert_eq!(call.words, ["env", "-u", "X", "C=2"]);
+    }
+
+    #[test]
+    fn a_command_for_a_shell_is_quoted_as_sudo_does() {
+        let words = ["echo".into(), "a b".into(), "$HOME;".into()];
+        assert_eq!(escaped(&words), OsStr::new("echo a\\ b $HOME\\;"));
+    }
+}

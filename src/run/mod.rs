@@ -1,0 +1,305 @@
+//! `run`: from a request to the exit code. The page to read first.
+//!
+//! ```text
+//! accept    read config, request, identity; refuse what is wrong          (this file, refuse)
+//! lock      become the one `run` that executes                            (record::state)
+//! recover   write down what an earlier run could not                      (recover)
+//! due       what has not run yet: creation once, startup once a boot      (this file, record::history)
+//! prepare   find the script, look at the machine                          (prepare, preflight)
+//! execute   fork mirror, supervisor and pass-through; wait for the result (front)
+//!           in the supervisor: start, follow, end, record                 (supervise, terminate)
+//! ```
+
+pub mod cgroup;
+pub mod ending;
+pub mod environment;
+pub mod front;
+mod preflight;
+pub mod prepare;
+mod recover;
+mod refuse;
+mod scope;
+pub mod start;
+pub mod supervise;
+pub mod terminate;
+pub mod tree;
+
+use std::{
+    fs::File,
+    io::{self, Read},
+    path::Path,
+};
+
+use nix::sys::{signal::Signal, signalfd::SignalFd};
+use serde::{Deserialize, Serialize};
+
+use self::{prepare::Inline, refuse::Known, start::OomScore};
+use crate::{
+    cli::{Call, Only},
+    error::{Code, Error, Result},
+    record::{
+        Outcome,
+        history::{Ended, History, Past},
+        outcome::{Instance, ScriptKind, State},
+        state::{RunLock, StateDir, boot_id, to_json},
+    },
+    request::{self, Identity, MAX_REQUEST_BYTES, PartialIdentity, Request, ScriptRequest, Warning},
+    script::share::Share,
+    settings::{CONFIG, Config, Given, Settings, trusted},
+    show,
+    sys::{signals, users::User},
+};
+
+/// Where a request waits for the next boot.
+const REQUEST: &str = "/etc/ci-setup-agent/request.json";
+
+/// Everything that stays the same over the scripts of one call.
+#[derive(Debug)]
+pub struct Context {
+    /// Options, environment, config file.
+    pub settings: Settings,
+    /// For whom.
+    pub identity: Identity,
+    /// The instance's ordinary user.
+    pub user: String,
+    /// The user as this machine knows it; `None` in a rehearsal, which needs no such user.
+    pub account: Option<User>,
+    /// The share.
+    pub share: Share,
+    /// The state directory.
+    pub state: StateDir,
+    /// What the caller's memory protection was, before this process raised its own.
+    pub oom_score: OomScore,
+    /// SIGTERM, SIGINT, SIGHUP and SIGCHLD of the front.
+    pub signals: SignalFd,
+    /// What is different in a rehearsal.
+    pub rehearsal: Option<crate::rehearsal::Room>,
+    /// What is printed.
+    pub print: crate::cli::PrintArgs,
+}
+
+/// For whom the kept request was accepted.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct KeptInstance {
+    #[serde(flatten)]
+    instance: Instance,
+    share: Option<std::path::PathBuf>,
+}
+
+/// Runs what is due, tells about it, and returns the exit code.
+pub fn run(given: Given, call: &Call) -> u8 {
+    let mut known = Known::default();
+    match try_run(given, call, &mut known) {
+        Ok(code) => code,
+        Err(error) => refuse::refuse(&error, &known, call),
+    }
+}
+
+fn try_run(given: Given, call: &Call, known: &mut Known) -> Result<u8> {
+    known.given(&given);
+    if !nix::unistd::geteuid().is_root() {
+        return Err(Error::new(
+            Code::NotRoot,
+            "setup scripts run as root, and this is another user",
+            "call it with sudo; to rehearse a script without root there is `ci-setup-agent try`",
+        ));
+    }
+    // From here on SIGHUP ends nothing (the session was dropped, the run goes on), and the others are
+    // answered in order.
+    let signals = signals::listen(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD])
+        .map_err(|error| internal("cannot listen to signals", error))?;
+    let settings = Settings::new(given, Config::read(CONFIG.as_ref())?)?;
+    known.settled(&settings);
+    let (context, request, document) = accept(settings, call, signals, known)?;
+    let inline = prepare::check_inline(&request).map_err(|(kind, error)| {
+        known.script = Some(kind);
+        error
+    })?;
+    let mut lock = Some(lock(&context, call)?);
+    context.state.keep("request.json", &document)?;
+    context.state.keep("instance.json", &to_json(&KeptInstance { instance: context.instance(), share: context.settings.share.clone() }))?;
+    recover::recover(&context);
+    let warnings = request.warnings.clone();
+    execute_due(&context, call, &request, inline, &warnings, &mut lock)
+}
+
+/// Reads and judges all that can be judged without the share.
+fn accept(settings: Settings, call: &Call, signals: SignalFd, known: &mut Known) -> Result<(Context, Request, Vec<u8>)> {
+    let state = StateDir::open(&settings.state)?;
+    let document = read_request(call.request.as_deref(), &state)?;
+    let share = settings.share.as_ref().map(|share| share.to_string_lossy().into_owned());
+    let request = request::parse_with_share(&document, share.as_deref())?;
+    known.request(&request);
+    let kept: Option<KeptInstance> = state.document("instance.json");
+    let kept_identity = kept.as_ref().map(|kept| PartialIdentity::from(&kept.instance.identity));
+    let configured = settings.configured_identity.clone().or(kept_identity.unwrap_or_default());
+    let identity = Identity::resolve(&settings.identity, Some(&request), &configured)?;
+    known.identity = Some(identity.clone());
+    let same = kept.filter(|kept| kept.instance.identity == identity);
+    let user = settings.user.clone().or_else(|| same.as_ref().map(|kept| kept.instance.user.clone()));
+    let user = user.unwrap_or_else(|| "azureuser".into());
+    known.user = Some(user.clone());
+    let account = preflight::find_user(&user)?;
+    let mut settings = settings;
+    settings.share = settings.share.or_else(|| same.and_then(|kept| kept.share));
+    let share = Share::of(identity.name(), &user, settings.share.as_deref());
+    let print = call.print;
+    let context = Context { settings, identity, user, account: Some(account), share, state, oom_score: OomScore::protect(), signals, rehearsal: None, print };
+    Ok((context, request, document))
+}
+
+/// The request that was named, else the one that waits in `/etc`, else the one accepted before.
+fn read_request(named: Option<&Path>, state: &StateDir) -> Result<Vec<u8>> {
+    let limit = MAX_REQUEST_BYTES as u64 + 1;
+    let read = |path: &Path| -> Result<Vec<u8>> {
+        let cannot = |error: io::Error| {
+            let message = format!("cannot read request `{}`", path.display());
+            Error::new(Code::RequestUnreadable, message, "name a JSON file, or `-` for standard input").because(error)
+        };
+        let mut text = Vec::new();
+        if path == Path::new("-") {
+            io::stdin().lock().take(limit).read_to_end(&mut text).map_err(cannot)?;
+        } else {
+            let file = File::open(path).map_err(cannot)?;
+            trusted(&file, path)?;
+            file.take(limit).read_to_end(&mut text).map_err(cannot)?;
+        }
+        Ok(text)
+    };
+    if let Some(path) = named {
+        return read(path);
+    }
+    let kept = state.path().join("request.json");
+    match [Path::new(REQUEST), &kept].into_iter().find(|path| path.exists()) {
+        Some(path) => read(path),
+        None => Err(Error::new(
+            Code::NoRequest,
+            format!("there is no request: none was named, `{REQUEST}` is not there, and none was accepted before"),
+            "name a request file, or `-` for standard input",
+        )),
+    }
+}
+
+fn lock(context: &Context, call: &Call) -> Result<RunLock> {
+    let interruptible = [Signal::SIGTERM, Signal::SIGINT];
+    signals::while_interruptible(&interruptible, || {
+        context.state.lock(|| {
+            if !call.print.json {
+                show::eprintln("note: another `run` is executing; waiting for its result");
+            }
+        })
+    })
+}
+
+/// Runs or replays each script of the request in order, and returns the exit code of the first that has not
+/// succeeded.
+fn execute_due(
+    context: &Context,
+    call: &Call,
+    request: &Request,
+    mut inline: Inline,
+    warnings: &[Warning],
+    lock: &mut Option<RunLock>,
+) -> Result<u8> {
+    let scripts = [
+        (ScriptKind::CreationScript, request.creation.as_ref(), Only::Creation),
+        (ScriptKind::StartupScript, request.startup.as_ref(), Only::Startup),
+    ];
+    let mut is_anything = false;
+    let wanted = scripts.into_iter().filter(|(.., only)| call.only.is_none_or(|wanted| wanted == *only));
+    for (kind, script, _) in wanted {
+        let Some(script) = script else { continue };
+        is_anything = true;
+        let outcome = match replayed(context, kind, call.rerun)? {
+            Some(outcome) => {
+                tell_replayed(&outcome, call);
+                outcome
+            }
+            None => execute(context, kind, script, inline.take(kind), warnings, lock, call),
+        };
+        if outcome.state != State::Succeeded {
+            let is_scripts = matches!(outcome.state, State::Failed | State::TimedOut);
+            let code = outcome.exit_code.unwrap_or(Code::Internal.exit_code());
+            return Ok(if call.best_effort && is_scripts { 0 } else { code });
+        }
+    }
+    if !is_anything && !call.print.json {
+        show::eprintln("note: the request holds no script to run");
+    }
+    Ok(0)
+}
+
+fn execute(
+    context: &Context,
+    kind: ScriptKind,
+    script: &ScriptRequest,
+    checked: Option<crate::script::Checked>,
+    warnings: &[Warning],
+    lock: &mut Option<RunLock>,
+    call: &Call,
+) -> Outcome {
+    let mut outcome = prepare::execute(context, kind, script, checked, warnings, lock);
+    if call.print.json {
+        let _ = show::print_json(&outcome);
+    } else {
+        show::tell_end(&outcome);
+    }
+    // What is left for the next script of this call.
+    outcome.warnings.clear();
+    outcome
+}
+
+/// What was recorded, where the script has had its turn: creation in the life of the instance, startup in
+/// this boot.
+fn replayed(context: &Context, kind: ScriptKind, rerun: bool) -> Result<Option<Outcome>> {
+    let history = History::of(&context.state, &context.identity, kind);
+    let ended = match history.last()? {
+        Past::Ended(ended) if ended.state != State::Rejected && !rerun => ended,
+        Past::Never | Past::Ended(_) | Past::Unfinished(_) => return Ok(None),
+    };
+    let is_this_turn = match kind {
+        ScriptKind::CreationScript => true,
+        ScriptKind::StartupScript => ended.boot_id == boot_id(),
+    };
+    Ok(is_this_turn.then(|| recorded(context, kind, &ended)))
+}
+
+/// The outcome as it was recorded; where retention has taken it, what the history still knows.
+fn recorded(context: &Context, kind: ScriptKind, ended: &Ended) -> Outcome {
+    if let Some(outcome) = context.state.run(&ended.run_id).outcome()
+        && outcome.state.is_final()
+    {
+        return outcome;
+    }
+    let mut outcome = prepare::blank(&ended.run_id, Some(kind), Some(context.instance()));
+    outcome.boot_id.clone_from(&ended.boot_id);
+    outcome.state = ended.state;
+    outcome.exit_code = Some(ended.exit_code);
+    outcome.error.clone_from(&ended.error);
+    outcome.started_at.clear();
+    outcome.ended_at = Some(ended.at.clone());
+    outcome
+}
+
+fn tell_replayed(outcome: &Outcome, call: &Call) {
+    if call.print.json {
+        let _ = show::print_json(outcome);
+        return;
+    }
+    show::eprintln(&format!("note: {} has run already and {}; --rerun runs it again", outcome.run_id, outcome.state.past()));
+    if let Some(error) = &outcome.error {
+        show::report_error(error);
+    }
+}
+
+impl Context {
+    /// The instance as outcomes name it.
+    pub fn instance(&self) -> Instance {
+        Instance { identity: self.identity.clone(), user: self.user.clone() }
+    }
+}
+
+fn internal(what: &str, error: io::Error) -> Error {
+    Error::new(Code::Internal, what, "see whether the machine is out of memory, processes or descriptors").because(error)
+}

@@ -1,0 +1,128 @@
+//! After a crash: what an earlier run could not write down, and what is still alive of it.
+
+use std::{
+    io,
+    time::{Duration, Instant, SystemTime},
+};
+
+use nix::sys::wait::{WaitPidFlag, waitpid};
+
+use super::{
+    Context,
+    cgroup::Leaf,
+    prepare,
+    supervise::leaf_name,
+    terminate::Tree,
+};
+use crate::{
+    error::Code,
+    output::spool,
+    record::{
+        Outcome,
+        history::{Ended, History, Past, Started},
+        outcome::{ErrorReport, Mirror, ScriptKind, State},
+        state::{Durability, RunDir, boot_id, timestamp},
+    },
+    show,
+};
+
+/// Writes down every run of this instance that started and has no end, and ends what is alive of it. Call
+/// it with the lock held: then nobody else does either.
+pub(super) fn recover(context: &Context) {
+    for kind in [ScriptKind::CreationScript, ScriptKind::StartupScript] {
+        let history = History::of(&context.state, &context.identity, kind);
+        let Ok(Past::Unfinished(started)) = history.last() else { continue };
+        let run = context.state.run(&started.run_id);
+        if !context.print.json {
+            show::eprintln(&format!("note: {} was interrupted", started.run_id));
+        }
+        if started.boot_id == boot_id() {
+            let mut tree = Tree::of_orphans(Leaf::find(&leaf_name(run.id())), &started.token, &[]);
+            end_orphans(&mut tree, Duration::from_secs(1));
+        }
+        let missing = blank_for(context, kind, &started);
+        interrupted_or(&run, Some(&history), "the agent or the machine went away while the script was running", missing);
+    }
+}
+
+fn blank_for(context: &Context, kind: ScriptKind, started: &Started) -> Outcome {
+    let mut outcome = prepare::blank(&started.run_id, Some(kind), Some(context.instance()));
+    outcome.boot_id.clone_from(&started.boot_id);
+    outcome.started_at.clone_from(&started.at);
+    outcome
+}
+
+/// Ends what is left of a run whose supervisor is gone: asked first, then killed until nobody is left.
+pub(super) fn end_orphans(tree: &mut Tree, grace: Duration) {
+    const PAUSE: Duration = Duration::from_millis(5);
+    const LONGEST: Duration = Duration::from_secs(5);
+    if !tree.ask_to_end().is_empty() {
+        let until = Instant::now() + grace;
+        while !tree.members().is_empty() && Instant::now() < until {
+            reap();
+            std::thread::sleep(PAUSE);
+        }
+    }
+    let until = Instant::now() + LONGEST;
+    while !tree.kill().is_empty() && Instant::now() < until {
+        reap();
+        std::thread::sleep(PAUSE);
+    }
+    if let Some(leaf) = tree.leaf() {
+        leaf.remove();
+    }
+}
+
+/// Collects the dead that fell to this process when their parent died.
+fn reap() {
+    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        if status.pid().is_none() {
+            return;
+        }
+    }
+}
+
+/// Writes down that a run was interrupted, and returns its outcome.
+pub(super) fn interrupted(run: &RunDir, history: Option<&History>, why: &str) -> Outcome {
+    interrupted_or(run, history, why, prepare::blank(run.id(), None, None))
+}
+
+fn interrupted_or(run: &RunDir, history: Option<&History>, why: &str, missing: Outcome) -> Outcome {
+    let mut outcome = run.outcome().unwrap_or(missing);
+    if !outcome.state.is_final() {
+        outcome.state = State::Interrupted;
+        outcome.exit_code = Some(Code::Interrupted.exit_code());
+        outcome.ended_at = Some(timestamp(SystemTime::now()));
+        outcome.error = Some(ErrorReport {
+            code: Code::Interrupted,
+            message: why.into(),
+            hint: "the log ends where it ended; call `run --rerun` to run the script again".into(),
+        });
+    }
+    outcome.output.bytes = kept(run).unwrap_or(outcome.output.bytes);
+    if outcome.output.mirror == Mirror::Current {
+        // It was, for what was known of then.
+        outcome.output.mirror = Mirror::Behind;
+    }
+    run.release_reserve();
+    let _ = run.write_outcome(&outcome, Durability::Synced);
+    if let Some(history) = history {
+        let ended = Ended {
+            run_id: run.id().to_owned(),
+            boot_id: outcome.boot_id.clone(),
+            state: outcome.state,
+            exit_code: outcome.exit_code.unwrap_or(Code::Interrupted.exit_code()),
+            error: outcome.error.clone(),
+            at: outcome.ended_at.clone().unwrap_or_default(),
+        };
+        let _ = history.ended(&ended);
+    }
+    outcome
+}
+
+/// Bytes of output on the local disk.
+fn kept(run: &RunDir) -> io::Result<u64> {
+    let log = std::fs::metadata(run.file(spool::LOG))?.len();
+    let tail = std::fs::metadata(run.file(spool::TAIL)).map_or(0, |tail| tail.len());
+    Ok(log + tail)
+}

@@ -1,0 +1,143 @@
+//! Refusals: nothing runs, nothing is used up, and the reason is told wherever somebody may look for it.
+
+use std::{fs::File, time::{Duration, Instant, SystemTime}};
+
+use nix::poll::{PollFd, PollFlags, ppoll};
+
+use super::{Context, prepare};
+use crate::{
+    cli::Call,
+    error::Error,
+    output::mirror::{Mirror, Target},
+    record::{
+        Outcome,
+        outcome::{self, ErrorReport, Instance, ScriptKind, State},
+        state::{Durability, RunDir, StateDir, timestamp, to_json},
+    },
+    request::{Identity, Request},
+    script::share::Share,
+    settings::{Given, STATE, Settings},
+    show,
+    sys::{bell::Bell, descriptors::memory_file, users::User},
+};
+
+/// What is known when a request is refused: enough to tell the reason in the right place.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    state: Option<std::path::PathBuf>,
+    share: Option<std::path::PathBuf>,
+    name: Option<String>,
+    flush_wait: Option<Duration>,
+    pub(super) identity: Option<Identity>,
+    pub(super) user: Option<String>,
+    pub(super) script: Option<ScriptKind>,
+}
+
+impl Known {
+    /// What options and their variables say.
+    pub(super) fn given(&mut self, given: &Given) {
+        self.state = Some(given.state.clone().unwrap_or_else(|| STATE.into()));
+        self.share.clone_from(&given.share);
+        self.name.clone_from(&given.identity.name);
+        self.flush_wait = given.flush_wait;
+    }
+
+    /// What is settled.
+    pub(super) fn settled(&mut self, settings: &Settings) {
+        self.share.clone_from(&settings.share);
+        self.name = self.name.take().or_else(|| settings.configured_identity.name.clone());
+        self.flush_wait = Some(settings.flush_wait);
+    }
+
+    /// What the request says of the instance's name.
+    pub(super) fn request(&mut self, request: &Request) {
+        let by_id = request.id.as_ref().map(|id| id.name.clone());
+        self.name = self.name.take().or(by_id).or_else(|| request.name.clone());
+    }
+
+    /// The instance's name, if it is one: it becomes the name of a folder.
+    fn valid_name(&self) -> Option<String> {
+        let name = self.identity.as_ref().map(|identity| identity.name().to_owned()).or_else(|| self.name.clone())?;
+        Identity::new("any", "any", &name).is_ok().then_some(name)
+    }
+}
+
+/// Tells a refusal of the request as a whole and returns the exit code.
+pub(super) fn refuse(error: &Error, known: &Known, call: &Call) -> u8 {
+    let word = known.script.map_or("request", ScriptKind::word);
+    let user = known.user.clone().unwrap_or_else(|| "azureuser".into());
+    let instance = known.identity.clone().map(|identity| Instance { identity, user: user.clone() });
+    let state = known.state.as_ref().and_then(|state| StateDir::open(state).ok());
+    let run = state.and_then(|state| state.create_run(word, SystemTime::now()).ok());
+    let id = run.as_ref().map_or_else(String::new, |run| run.id().to_owned());
+    let mut outcome = outcome_of(error, prepare::blank(&id, known.script, instance));
+    if let Some(run) = &run {
+        let _ = run.write_outcome(&outcome, Durability::Relaxed);
+        if let Some(name) = known.valid_name() {
+            let target = Target {
+                share: Share::of(&name, &user, known.share.as_deref()).root,
+                name,
+                word: word.into(),
+                stamp: run.stamp().unwrap_or_default().into(),
+                resume: None,
+                user: User::named(&user),
+            };
+            mirror(target, run, &mut outcome, known.flush_wait.unwrap_or(Duration::from_secs(30)));
+        }
+    }
+    if call.print.json {
+        let _ = show::print_json(&outcome);
+    } else {
+        show::print_error(error);
+    }
+    outcome.exit_code.unwrap_or_else(|| error.code.exit_code())
+}
+
+/// Writes down that a script was refused, here and on the share, and returns the outcome.
+pub(super) fn record(context: &Context, run: &RunDir, error: &Error, outcome: Outcome) -> Outcome {
+    let mut outcome = outcome_of(error, outcome);
+    let _ = run.write_outcome(&outcome, Durability::Synced);
+    let word = outcome.script.map_or("request", ScriptKind::word);
+    mirror(prepare::target(context, word, run), run, &mut outcome, context.settings.flush_wait);
+    outcome
+}
+
+/// The outcome of a refusal.
+pub(super) fn outcome_of(error: &Error, mut outcome: Outcome) -> Outcome {
+    outcome.state = State::Rejected;
+    outcome.exit_code = Some(error.code.exit_code());
+    outcome.error = Some(ErrorReport::from(error));
+    outcome.ended_at = Some(timestamp(SystemTime::now()));
+    outcome
+}
+
+/// Brings a refusal to the share. A share that does not take it at once is left to `sync`: nothing ran, and
+/// the caller wants to know that now.
+fn mirror(target: Target, run: &RunDir, outcome: &mut Outcome, patience: Duration) {
+    let Ok(bell) = Bell::new() else { return };
+    let (Ok(log), Ok(())) = (memory_file(c"log", b""), write_empty_log(run)) else { return };
+    let Ok(mut mirror) = Mirror::start(target, log, bell) else { return };
+    outcome.output.mirror = outcome::Mirror::Current;
+    if let Ok(file) = memory_file(c"outcome", &to_json(outcome)) {
+        mirror.document("outcome.json", file);
+    }
+    mirror.finish();
+    let until = Instant::now() + patience;
+    while !mirror.is_complete() && mirror.is_alive() && mirror.failing.is_none() {
+        let left = until.saturating_duration_since(Instant::now());
+        let Some(fd) = mirror.poll_fd().filter(|_| !left.is_zero()) else { break };
+        let _ = ppoll(&mut [PollFd::new(fd, PollFlags::POLLIN)], Some(left.into()), None);
+        mirror.pump();
+    }
+    outcome.output.mirror_path.clone_from(&mirror.folder);
+    if !mirror.is_complete() {
+        outcome.output.mirror = outcome::Mirror::None;
+    }
+    let _ = run.write_outcome(outcome, Durability::Relaxed);
+    mirror.abandon();
+}
+
+fn write_empty_log(run: &RunDir) -> std::io::Result<()> {
+    let path = run.file(crate::output::spool::LOG);
+    crate::record::state::private(&path).create(true).truncate(false).open(path).map(|_: File| ())
+}
