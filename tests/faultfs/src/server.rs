@@ -57,7 +57,6 @@ pub fn serve(serve: Serve) -> io::Result<()> {
     signals.add(Signal::SIGINT);
     signals.thread_block()?;
     nix::sys::stat::umask(nix::sys::stat::Mode::empty());
-    std::env::set_current_dir("/")?;
     raise_descriptor_limit();
     // A panic in one thread would leave callers waiting for it.
     let report = std::panic::take_hook();
@@ -69,6 +68,7 @@ pub fn serve(serve: Serve) -> io::Result<()> {
     let (end, ended) = channel();
     let with_stdin = serve.with_stdin;
     let server = Arc::new(Server::new(serve, end.clone())?);
+    std::env::set_current_dir("/")?;
     let listener = UnixListener::bind(&server.serve.control)?;
     server.mount()?;
     println!("{READY}");
@@ -98,6 +98,7 @@ pub fn serve(serve: Serve) -> io::Result<()> {
 impl Server {
     fn new(mut serve: Serve, end: Sender<()>) -> io::Result<Self> {
         serve.backing = serve.backing.canonicalize()?;
+        serve.control = std::path::absolute(&serve.control)?;
         // A server that died may have left its mount there, which cannot even be looked at.
         if serve
             .mountpoint

@@ -167,12 +167,10 @@ fn a_request_that_was_not_taken_can_be_killed() {
         || state(share.pid()),
         |state| *state == Some('T'),
     );
-    let mut child = shell("exec stat file", &std::env::temp_dir());
     let mut waiting = shell(
         &format!("exec stat {}", share.at("file").display()),
         &std::env::temp_dir(),
     );
-    child.wait().unwrap();
     let syscall =
         || fs::read_to_string(format!("/proc/{}/wchan", waiting.id())).unwrap_or_default();
     until("it waits for the server", syscall, |at| {
@@ -183,21 +181,70 @@ fn a_request_that_was_not_taken_can_be_killed() {
     signal(share.pid(), Signal::SIGCONT);
 }
 
+/// Where in the kernel the process waits. Locks show as the function that takes them.
+fn waits_at(what: &str, child: &Child, places: &[&str]) {
+    let at = || fs::read_to_string(format!("/proc/{}/wchan", child.id())).unwrap_or_default();
+    until(&format!("{what} waits at one of {places:?}"), at, |at| {
+        places.iter().any(|place| at.contains(place))
+    });
+}
+
+/// One hung request takes others of the same file with it, inside the kernel and for ever: through
+/// the page cache whoever opens the file, because opening waits for the page that is being
+/// written; with direct I/O whoever writes, because of the inode's lock.
 #[test]
-fn a_hang_on_one_file_holds_up_no_other_but_does_hold_up_its_writers() {
-    let share = with_a_file(Options::default());
-    share.rule(Rule::new(Fault::Hang, Ops::WRITE).under("file").times(1));
-    let mut first = shell("printf a >>file", share.path());
-    share.wait_hung(Ops::WRITE, 1);
-    fs::write(share.at("other"), b"x").unwrap();
-    assert_eq!(fs::metadata(share.at("file")).unwrap().len(), 1 << 20);
-    // The second one waits in the kernel, for the inode's lock that the first one holds.
-    let mut second = shell("printf b >>file", share.path());
-    survives_sigkill("the second writer", &mut second);
-    assert_eq!(share.counts_under("file").of(Ops::WRITE), 1);
-    share.heal();
-    assert!(first.wait().unwrap().success());
-    second.wait().unwrap();
+fn a_hung_write_holds_up_no_other_file_but_does_hold_up_its_own() {
+    let cases = [
+        (false, "exec cat file", ["folio_lock", "folio_wait"]),
+        (false, "printf b >>file", ["folio_lock", "folio_wait"]),
+        (true, "printf b >>file", ["fuse_file_write_iter", "rwsem"]),
+    ];
+    for (direct_io, script, places) in cases {
+        let share = with_a_file(Options {
+            direct_io,
+            ..Options::default()
+        });
+        share.rule(Rule::new(Fault::Hang, Ops::WRITE).under("file").times(1));
+        let mut first = shell("printf a >>file", share.path());
+        share.wait_hung(Ops::WRITE, 1);
+        fs::write(share.at("other"), b"x").unwrap();
+        assert_eq!(fs::metadata(share.at("file")).unwrap().len(), 1 << 20);
+        let mut second = shell(script, share.path());
+        waits_at(
+            &format!("direct_io {direct_io}, `{script}`"),
+            &second,
+            &places,
+        );
+        survives_sigkill("the second one", &mut second);
+        assert_eq!(share.counts_under("file").of(Ops::WRITE), 1);
+        share.heal();
+        assert!(first.wait().unwrap().success());
+        second.wait().unwrap();
+    }
+}
+
+/// The folder's lock: nobody can look up a name there that the kernel does not remember.
+#[test]
+fn a_hung_create_or_rename_holds_up_its_folder() {
+    for (ops, script) in [
+        (Ops::CREATE, ": >folder/new"),
+        (Ops::RENAME, "exec mv -T file folder/moved"),
+    ] {
+        let share = with_a_file(Options::default());
+        share.hang(ops);
+        let mut first = shell(script, share.path());
+        share.wait_hung(ops, 1);
+        let mut second = shell("exec stat folder/other", share.path());
+        waits_at(
+            &format!("{ops:?}: the second one"),
+            &second,
+            &["walk_component", "lookup", "rwsem"],
+        );
+        survives_sigkill("the second one", &mut second);
+        share.heal();
+        assert!(first.wait().unwrap().success());
+        second.wait().unwrap();
+    }
 }
 
 #[test]
