@@ -5,6 +5,7 @@ mod forgetting;
 mod hanging;
 mod passing_through;
 mod remounting;
+mod samba;
 mod support;
 
 faultfs::share_server!();
