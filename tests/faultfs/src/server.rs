@@ -243,7 +243,12 @@ impl Server {
         unmount(&self.serve.mountpoint);
         let _ = std::fs::remove_file(&self.serve.control);
         // A parent that was killed cannot remove the socket's folder; not empty, it is not ours.
-        if let Some(folder) = self.serve.control.parent().filter(|_| self.serve.with_stdin) {
+        if let Some(folder) = self
+            .serve
+            .control
+            .parent()
+            .filter(|_| self.serve.with_stdin)
+        {
             let _ = std::fs::remove_dir(folder);
         }
     }
