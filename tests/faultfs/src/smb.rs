@@ -27,7 +27,7 @@ smbd --foreground --configfile=smb.conf </dev/null >smbd.out 2>&1 &
 smbd=$!
 HOME=$PWD/home smbnetfs -f -o allow_other mount </dev/null >smbnetfs.out 2>&1 &
 smbnetfs=$!
-trap '{ umount -l mount; kill -9 $smbnetfs; kill $smbd; wait; } 2>/dev/null' EXIT
+trap '{ set +e; umount -l mount; kill -9 $smbnetfs; kill $smbd; wait; } 2>/dev/null' EXIT
 until [ "$(stat -c %m mount/127.0.0.1/code 2>/dev/null)" = "$PWD/mount" ] && smbclient -s smb.conf -N //127.0.0.1/code -c ls >/dev/null 2>&1; do
     kill -0 $smbd; kill -0 $smbnetfs
     sleep 0.02
