@@ -26,12 +26,7 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error with its message and the way out of it.
     pub fn new(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            code,
-            message: message.into(),
-            hint: hint.into(),
-            source: None,
-        }
+        Self { code, message: message.into(), hint: hint.into(), source: None }
     }
 
     /// Adds the cause.
@@ -73,15 +68,7 @@ impl std::error::Error for Error {
 
 /// Line ends and other control characters made visible: names come from requests and file systems.
 pub fn one_line(text: &str) -> String {
-    text.chars()
-        .flat_map(|c| {
-            if c.is_control() {
-                c.escape_default().collect()
-            } else {
-                vec![c]
-            }
-        })
-        .collect()
+    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
 }
 
 /// Declares [`Code`] with one documented row for each error.

@@ -289,7 +289,9 @@ mod tests {
 
     #[test]
     fn sizes_are_powers_of_1024_in_the_usual_spellings() {
-        for (text, bytes) in [("0", 0), ("512", 512), ("1K", 1 << 10), ("1GiB", 1 << 30), ("2 mb", 2 << 20), ("1t", 1 << 40), ("5B", 5)] {
+        for (text, bytes) in
+            [("0", 0), ("512", 512), ("1K", 1 << 10), ("1GiB", 1 << 30), ("2 mb", 2 << 20), ("1t", 1 << 40), ("5B", 5)]
+        {
             assert_eq!(size(text), Ok(bytes), "{text}");
         }
         for text in ["", "G", "-1", "1.5G", "1X", "1iB", "99999999999T"] {

@@ -14,7 +14,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    poll::{PollFd, PollFlags, poll, PollTimeout},
+    poll::{PollFd, PollFlags, PollTimeout, poll},
     sys::{signal::Signal, wait::WaitPidFlag},
     unistd::Pid,
 };

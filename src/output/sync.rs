@@ -1,6 +1,9 @@
 //! `sync`: finishes what a mirror could not (CONTRACT 6).
 
-use std::{fs::File, time::{Duration, Instant}};
+use std::{
+    fs::File,
+    time::{Duration, Instant},
+};
 
 use nix::poll::{PollFd, PollFlags, ppoll};
 use serde::Serialize;
@@ -66,7 +69,9 @@ fn tell(report: &Report) {
     let Report { run_id, mirrored_bytes, bytes, .. } = report;
     match &report.error {
         None => show::eprintln(&format!("{run_id}: {bytes} bytes are on the share")),
-        Some(why) => show::eprintln(&format!("error: {run_id}: {mirrored_bytes} of {bytes} bytes are on the share: {why}\nhint: call `ci-setup-agent sync` again when the share works")),
+        Some(why) => show::eprintln(&format!(
+            "error: {run_id}: {mirrored_bytes} of {bytes} bytes are on the share: {why}\nhint: call `ci-setup-agent sync` again when the share works"
+        )),
     }
 }
 
@@ -101,7 +106,13 @@ fn bring_over(run: &RunDir, mut outcome: Outcome, instance: &Instance, share: &S
     }
 }
 
-fn try_bring_over(run: &RunDir, outcome: &mut Outcome, instance: &Instance, share: &Share, settings: &Settings) -> Result<()> {
+fn try_bring_over(
+    run: &RunDir,
+    outcome: &mut Outcome,
+    instance: &Instance,
+    share: &Share,
+    settings: &Settings,
+) -> Result<()> {
     let Some(_claim) = claim(run, settings.flush_wait) else {
         return Err(failed("the run is still being recorded by another process"));
     };
@@ -155,7 +166,8 @@ fn try_bring_over(run: &RunDir, outcome: &mut Outcome, instance: &Instance, shar
         result = Err(failed(&why));
     }
     mirror.abandon();
-    run.write_outcome(outcome, Durability::Synced).map_err(|error| failed("cannot write the outcome").because(error))?;
+    run.write_outcome(outcome, Durability::Synced)
+        .map_err(|error| failed("cannot write the outcome").because(error))?;
     result
 }
 

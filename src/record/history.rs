@@ -186,7 +186,14 @@ mod tests {
     }
 
     fn ended(run: &str) -> Ended {
-        Ended { run_id: run.into(), boot_id: "b".into(), state: State::Succeeded, exit_code: 0, error: None, at: "now".into() }
+        Ended {
+            run_id: run.into(),
+            boot_id: "b".into(),
+            state: State::Succeeded,
+            exit_code: 0,
+            error: None,
+            at: "now".into(),
+        }
     }
 
     #[test]

@@ -234,7 +234,10 @@ impl RunDir {
     /// Bytes that the run's files take on the disk.
     fn disk_usage(&self) -> u64 {
         let files = fs::read_dir(&self.path).into_iter().flatten().flatten();
-        files.filter_map(|file| file.metadata().ok()).map(|file| std::os::unix::fs::MetadataExt::blocks(&file) * 512).sum()
+        files
+            .filter_map(|file| file.metadata().ok())
+            .map(|file| std::os::unix::fs::MetadataExt::blocks(&file) * 512)
+            .sum()
     }
 
     /// Claims the run's files for this process and those it forks; `None` where another process still
@@ -305,7 +308,9 @@ pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Resul
             file.sync_data()?;
         }
         fs::rename(&temporary, path)?;
-        if durability == Durability::Synced && let Some(folder) = path.parent() {
+        if durability == Durability::Synced
+            && let Some(folder) = path.parent()
+        {
             File::open(folder)?.sync_all()?;
         }
         Ok(())
@@ -367,7 +372,8 @@ mod tests {
     fn two_runs_of_one_second_get_different_folders() {
         let state = tempfile::tempdir().unwrap();
         let state = StateDir::open(state.path()).unwrap();
-        let ids: Vec<String> = (0..3).map(|_| state.create_run("creation", SystemTime::UNIX_EPOCH).unwrap().id).collect();
+        let ids: Vec<String> =
+            (0..3).map(|_| state.create_run("creation", SystemTime::UNIX_EPOCH).unwrap().id).collect();
         assert_eq!(ids, ["creation-19700101T000000Z", "creation-19700101T000000Z-2", "creation-19700101T000000Z-3"]);
     }
 

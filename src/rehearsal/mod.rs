@@ -100,7 +100,10 @@ pub fn rehearse(args: &TryArgs) -> Result<u8> {
         timeout: timeout(args.timeout.as_deref())?,
     };
     if !args.print.json {
-        show::eprintln(&format!("note: rehearsal of `{}`: its commands really run on this computer, as {caller}", args.script.display()));
+        show::eprintln(&format!(
+            "note: rehearsal of `{}`: its commands really run on this computer, as {caller}",
+            args.script.display()
+        ));
     }
     let share = room.at("share");
     let context = Context {
@@ -146,12 +149,17 @@ fn bring_in(script: &Path, room: &Room) -> Result<SharePath> {
         return Err(Error::new(Code::IsAFolder, format!("script `{shown}` is a folder"), "name the script file in it"));
     }
     if !found.is_file() {
-        return Err(Error::new(Code::NotARegularFile, format!("script `{shown}` is neither a file nor a folder"), "name an ordinary file"));
+        return Err(Error::new(
+            Code::NotARegularFile,
+            format!("script `{shown}` is neither a file nor a folder"),
+            "name an ordinary file",
+        ));
     }
     let folder = room.at("share").join("Users/try");
     fs::create_dir_all(&folder).map_err(|error| cannot("make the throw-away share", error))?;
     fs::copy(script, folder.join(&name)).map_err(|error| {
-        Error::new(Code::Unreadable, format!("cannot read script `{shown}`"), "make it readable for yourself").because(error)
+        Error::new(Code::Unreadable, format!("cannot read script `{shown}`"), "make it readable for yourself")
+            .because(error)
     })?;
     let own_folder = script.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
     if !copy::neighbours(own_folder, &folder) {
@@ -162,7 +170,8 @@ fn bring_in(script: &Path, room: &Room) -> Result<SharePath> {
 
 fn timeout(given: Option<&str>) -> Result<Timeout> {
     let Some(text) = given else { return Ok(Timeout { given: None, limit: Some(Timeout::DEFAULT) }) };
-    let limit = crate::request::parse_duration(text).map_err(|error| error.into_error(Code::BadTimeout, "--timeout"))?;
+    let limit =
+        crate::request::parse_duration(text).map_err(|error| error.into_error(Code::BadTimeout, "--timeout"))?;
     Ok(Timeout { given: Some(text.to_owned()), limit })
 }
 

@@ -85,7 +85,8 @@ impl Call {
             if text == "--" {
                 call.words.extend(words.by_ref());
             } else if let Some(long) = text.strip_prefix("--") {
-                let (name, value) = long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value.to_owned())));
+                let (name, value) =
+                    long.split_once('=').map_or((long, None), |(name, value)| (name, Some(value.to_owned())));
                 call.long(name, value, &mut words)?;
             } else if text.len() > 1 && text.starts_with('-') {
                 call.short(&text[1..], &mut words)?;
@@ -99,19 +100,31 @@ impl Call {
         Ok(call)
     }
 
-    fn long(&mut self, name: &str, value: Option<String>, words: &mut impl Iterator<Item = OsString>) -> Result<(), String> {
+    fn long(
+        &mut self,
+        name: &str,
+        value: Option<String>,
+        words: &mut impl Iterator<Item = OsString>,
+    ) -> Result<(), String> {
         let mut needed = || match &value {
             Some(value) => Ok(value.clone()),
-            None => words.next().map(|word| word.to_string_lossy().into_owned()).ok_or(format!("option '--{name}' requires an argument")),
+            None => words
+                .next()
+                .map(|word| word.to_string_lossy().into_owned())
+                .ok_or(format!("option '--{name}' requires an argument")),
         };
         match name {
             "user" => self.user = Some(needed()?),
-            "group" | "host" | "prompt" | "chdir" | "chroot" | "close-from" | "command-timeout" | "role" | "type" => drop(needed()?),
+            "group" | "host" | "prompt" | "chdir" | "chroot" | "close-from" | "command-timeout" | "role" | "type" => {
+                drop(needed()?)
+            }
             "login" => self.shell = Shell::Login,
             "shell" => self.shell = Shell::Plain,
             "preserve-env" => self.keeps_environment = true,
             "background" => self.in_background = true,
-            "list" | "validate" | "version" | "remove-timestamp" | "reset-timestamp" | "help" => self.is_question = true,
+            "list" | "validate" | "version" | "remove-timestamp" | "reset-timestamp" | "help" => {
+                self.is_question = true
+            }
             "set-home" | "non-interactive" | "stdin" | "askpass" | "preserve-groups" | "no-update" | "bell" => {}
             _ => return Err(format!("unrecognized option '--{name}'")),
         }
@@ -123,7 +136,11 @@ impl Call {
             match letter {
                 'u' | 'g' | 'h' | 'p' | 'C' | 'D' | 'R' | 'T' | 'r' | 't' | 'U' => {
                     let rest = &letters[index + 1..];
-                    let value = if rest.is_empty() { words.next().map(|word| word.to_string_lossy().into_owned()) } else { Some(rest.to_owned()) };
+                    let value = if rest.is_empty() {
+                        words.next().map(|word| word.to_string_lossy().into_owned())
+                    } else {
+                        Some(rest.to_owned())
+                    };
                     let value = value.ok_or_else(|| format!("option requires an argument -- '{letter}'"))?;
                     if letter == 'u' {
                         self.user = Some(value);
@@ -174,7 +191,9 @@ impl Call {
         let caller = User::name_of(nix::unistd::getuid().as_raw());
         command.env("HOME", &home).env("USER", user).env("LOGNAME", user).env("SHELL", bash).env("PATH", path);
         command.env("SUDO_USER", caller).env("SUDO_UID", nix::unistd::getuid().to_string());
-        command.env("SUDO_GID", nix::unistd::getgid().to_string()).env("SUDO_COMMAND", self.words.join(OsStr::new(" ")));
+        command
+            .env("SUDO_GID", nix::unistd::getgid().to_string())
+            .env("SUDO_COMMAND", self.words.join(OsStr::new(" ")));
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
@@ -194,7 +213,9 @@ fn variable(word: &OsStr) -> Option<(OsString, OsString)> {
 fn kept_variables() -> BTreeMap<OsString, OsString> {
     let is_kept = |name: &OsString| {
         let name = name.to_string_lossy();
-        name.starts_with("CI_") || name.starts_with("LC_") || matches!(&*name, "TERM" | "LANG" | "LANGUAGE" | "COLORTERM" | "PS1" | "PS2")
+        name.starts_with("CI_")
+            || name.starts_with("LC_")
+            || matches!(&*name, "TERM" | "LANG" | "LANGUAGE" | "COLORTERM" | "PS1" | "PS2")
     };
     env::vars_os().filter(|(name, _)| is_kept(name)).collect()
 }
@@ -240,7 +261,13 @@ mod tests {
 
     #[test]
     fn options_are_read_in_every_spelling_that_scripts_use() {
-        for words in [&["-u", "azureuser", "-i"][..], &["-uazureuser", "-i"], &["-iu", "azureuser"], &["--user=azureuser", "--login"], &["-H", "-u", "azureuser", "-i", "--"]] {
+        for words in [
+            &["-u", "azureuser", "-i"][..],
+            &["-uazureuser", "-i"],
+            &["-iu", "azureuser"],
+            &["--user=azureuser", "--login"],
+            &["-H", "-u", "azureuser", "-i", "--"],
+        ] {
             let call = parse(words);
             assert_eq!((call.user.as_deref(), call.shell), (Some("azureuser"), Shell::Login), "{words:?}");
         }

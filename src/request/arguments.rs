@@ -45,15 +45,9 @@ pub fn split(text: &str) -> Result<Vec<String>> {
                 }
                 '\'' | '"' => {
                     quote_at = index + 1;
-                    if c == '"' {
-                        State::Double
-                    } else {
-                        State::Single
-                    }
+                    if c == '"' { State::Double } else { State::Single }
                 }
-                '\\' => State::Escaped {
-                    in_word: matches!(state, State::Word),
-                },
+                '\\' => State::Escaped { in_word: matches!(state, State::Word) },
                 _ => {
                     word.push(c);
                     State::Word
@@ -123,9 +117,7 @@ fn unclosed(quote: char, position: usize) -> Error {
     Error::new(
         Code::UnclosedQuote,
         format!("`scriptArguments` has a {name} quote at character {position} that is not closed"),
-        format!(
-            "close it, write `\\{quote}` for the character itself, or give a JSON array of strings"
-        ),
+        format!("close it, write `\\{quote}` for the character itself, or give a JSON array of strings"),
     )
 }
 
@@ -204,9 +196,7 @@ mod tests {
     /// NUL-terminated words, or `None` where bash finds a syntax error.
     fn bash(text: &str) -> Option<Vec<String>> {
         // In an array assignment a line end separates words, as it does for us.
-        let program = format!(
-            "words=( {text}\n)\n[ ${{#words[@]}} = 0 ] || printf '%s\\0' \"${{words[@]}}\""
-        );
+        let program = format!("words=( {text}\n)\n[ ${{#words[@]}} = 0 ] || printf '%s\\0' \"${{words[@]}}\"");
         let output = oracle::run("bash", &["--norc", "-c", &program], b"");
         output.status.success().then(|| {
             let text = String::from_utf8(output.stdout).unwrap();
@@ -216,10 +206,7 @@ mod tests {
 
     #[test]
     fn bash_agrees_on_words_and_on_unclosed_quotes() {
-        let config = ProptestConfig {
-            cases: 600,
-            ..ProptestConfig::default()
-        };
+        let config = ProptestConfig { cases: 600, ..ProptestConfig::default() };
         TestRunner::new(config)
             .run(&quoted_texts(), |text| {
                 // A last backslash would quote the oracle's own line end.
@@ -234,16 +221,9 @@ mod tests {
     #[test]
     fn bash_agrees_that_a_last_backslash_stands_for_itself() {
         for text in [r"a\", r"a \", r"'a'\"] {
-            let output = oracle::run(
-                "bash",
-                &["--norc", "-c", &format!("printf '%s\\0' {text}")],
-                b"",
-            );
-            let words: Vec<_> = String::from_utf8(output.stdout)
-                .unwrap()
-                .split_terminator('\0')
-                .map(String::from)
-                .collect();
+            let output = oracle::run("bash", &["--norc", "-c", &format!("printf '%s\\0' {text}")], b"");
+            let words: Vec<_> =
+                String::from_utf8(output.stdout).unwrap().split_terminator('\0').map(String::from).collect();
             assert_eq!(split(text).unwrap(), words);
         }
     }
@@ -251,17 +231,13 @@ mod tests {
     #[test]
     fn words_quoted_by_bash_come_back_unchanged() {
         let words = proptest::collection::vec("[a-z $*#;'\"\\\\~é\n]{0,8}", 1..8);
-        let config = ProptestConfig {
-            cases: 100,
-            ..ProptestConfig::default()
-        };
+        let config = ProptestConfig { cases: 100, ..ProptestConfig::default() };
         TestRunner::new(config)
             .run(&words, |words| {
                 let program = "for word; do printf \"'%s' \" \"${word//\\'/\\'\\\\\\'\\'}\"; done";
                 let mut arguments = vec!["--norc", "-c", program, "bash"];
                 arguments.extend(words.iter().map(String::as_str));
-                let quoted =
-                    String::from_utf8(oracle::run("bash", &arguments, b"").stdout).unwrap();
+                let quoted = String::from_utf8(oracle::run("bash", &arguments, b"").stdout).unwrap();
                 prop_assert_eq!(split(&quoted).unwrap(), words, "{}", quoted);
                 Ok(())
             })
@@ -273,14 +249,8 @@ mod tests {
     #[test]
     fn shlex_agrees_where_it_follows_posix() {
         let program = "import sys, json, shlex\ndef f(t):\n try: return shlex.split(t, comments=False)\n except ValueError: return None\nprint(json.dumps([f(t) for t in json.load(sys.stdin)]))";
-        let texts = proptest::collection::vec(
-            "[ab \t\n'\"$#*;é]{0,8}(\\\\[ab'\"]|\\\\\\\\)?[a' \"]{0,6}",
-            500,
-        );
-        let config = ProptestConfig {
-            cases: 4,
-            ..ProptestConfig::default()
-        };
+        let texts = proptest::collection::vec("[ab \t\n'\"$#*;é]{0,8}(\\\\[ab'\"]|\\\\\\\\)?[a' \"]{0,6}", 500);
+        let config = ProptestConfig { cases: 4, ..ProptestConfig::default() };
         TestRunner::new(config)
             .run(&texts, |texts| {
                 let input = serde_json::to_vec(&texts).unwrap();

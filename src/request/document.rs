@@ -48,10 +48,7 @@ impl<'a> Node<'a> {
     /// The whole of a document that [`check`](super::syntax::check) has let through.
     pub(super) fn root(document: &'a str) -> Self {
         let raw: &RawValue = serde_json::from_str(document).expect(CHECKED);
-        Self {
-            document,
-            raw: raw.get(),
-        }
+        Self { document, raw: raw.get() }
     }
 
     pub(super) fn position(self) -> Position {
@@ -86,20 +83,13 @@ impl<'a> Node<'a> {
     }
 
     pub(super) fn string(self) -> Option<String> {
-        self.raw
-            .starts_with('"')
-            .then(|| serde_json::from_str(self.raw).expect(CHECKED))
+        self.raw.starts_with('"').then(|| serde_json::from_str(self.raw).expect(CHECKED))
     }
 
     pub(super) fn elements(self) -> Option<Vec<Node<'a>>> {
         self.raw.starts_with('[').then(|| {
             let raws: Vec<&RawValue> = serde_json::from_str(self.raw).expect(CHECKED);
-            raws.into_iter()
-                .map(|raw| Node {
-                    raw: raw.get(),
-                    ..self
-                })
-                .collect()
+            raws.into_iter().map(|raw| Node { raw: raw.get(), ..self }).collect()
         })
     }
 
@@ -110,14 +100,8 @@ impl<'a> Node<'a> {
             raws.into_iter()
                 .map(|(name, value)| Member {
                     name: serde_json::from_str(name.get()).expect(CHECKED),
-                    place: Node {
-                        raw: name.get(),
-                        ..self
-                    },
-                    value: Node {
-                        raw: value.get(),
-                        ..self
-                    },
+                    place: Node { raw: name.get(), ..self },
+                    value: Node { raw: value.get(), ..self },
                 })
                 .collect()
         })
@@ -129,24 +113,15 @@ const CHECKED: &str = "the document has been checked";
 
 /// The place of a slice in the text that it was cut from.
 fn position_of(document: &str, part: &str) -> Position {
-    position_at(
-        document.as_bytes(),
-        part.as_ptr() as usize - document.as_ptr() as usize,
-    )
+    position_at(document.as_bytes(), part.as_ptr() as usize - document.as_ptr() as usize)
 }
 
 pub(super) fn position_at(document: &[u8], offset: usize) -> Position {
     let before = &document[..offset];
-    let line_start = before
-        .iter()
-        .rposition(|byte| *byte == b'\n')
-        .map_or(0, |newline| newline + 1);
+    let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
     Position {
         line: before.iter().filter(|byte| **byte == b'\n').count() + 1,
-        column: String::from_utf8_lossy(&before[line_start..])
-            .chars()
-            .count()
-            + 1,
+        column: String::from_utf8_lossy(&before[line_start..]).chars().count() + 1,
     }
 }
 
@@ -195,10 +170,7 @@ impl Reading {
                 first.position().line,
                 member.place.position().line,
             );
-            self.refuse(
-                member.place,
-                Error::new(Code::NotJson, message, "take one of the two away"),
-            );
+            self.refuse(member.place, Error::new(Code::NotJson, message, "take one of the two away"));
         }
         Some(members)
     }
@@ -213,13 +185,7 @@ impl Reading {
         string
     }
 
-    pub(super) fn wrong_type(
-        &mut self,
-        node: Node<'_>,
-        path: &str,
-        expected: &str,
-        hint: impl Into<String>,
-    ) {
+    pub(super) fn wrong_type(&mut self, node: Node<'_>, path: &str, expected: &str, hint: impl Into<String>) {
         let message = format!("`{path}`: expected {expected}, found {}", node.kind());
         self.refuse(node, Error::new(Code::WrongType, message, hint));
     }

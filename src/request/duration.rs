@@ -30,22 +30,13 @@ impl NotADuration {
     /// As a refusal of the thing called `name`, such as `creationScript.timeout` or `--grace`.
     pub fn into_error(self, code: Code, name: &str) -> Error {
         let hint = self.hint();
-        Error::new(
-            code,
-            format!("`{name}` is not a duration: {}", shown(&self.text)),
-            hint,
-        )
+        Error::new(code, format!("`{name}` is not a duration: {}", shown(&self.text)), hint)
     }
 }
 
 impl fmt::Display for NotADuration {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "not a duration: {} (hint: {})",
-            shown(&self.text),
-            self.hint()
-        )
+        write!(f, "not a duration: {} (hint: {})", shown(&self.text), self.hint())
     }
 }
 
@@ -89,9 +80,7 @@ fn number(text: &str) -> Option<(f64, &str)> {
         b'+' => (1.0, &text[1..]),
         _ => (1.0, text),
     };
-    let (magnitude, rest) = infinity(text)
-        .or_else(|| hexadecimal(text))
-        .or_else(|| decimal(text))?;
+    let (magnitude, rest) = infinity(text).or_else(|| hexadecimal(text)).or_else(|| decimal(text))?;
     // A positive time that underflows would be 0, and 0 is "no limit".
     let (magnitude, is_zero) = magnitude;
     if magnitude == 0.0 && !is_zero && sign > 0.0 {
@@ -106,8 +95,7 @@ type Magnitude = (f64, bool);
 fn infinity(text: &str) -> Option<(Magnitude, &str)> {
     ["infinity", "inf"].into_iter().find_map(|word| {
         let (head, rest) = text.split_at_checked(word.len())?;
-        head.eq_ignore_ascii_case(word)
-            .then_some(((f64::INFINITY, false), rest))
+        head.eq_ignore_ascii_case(word).then_some(((f64::INFINITY, false), rest))
     })
 }
 
@@ -116,31 +104,20 @@ fn decimal(text: &str) -> Option<(Magnitude, &str)> {
     let (whole, fraction, rest) = digits(text, |digit| digit.is_ascii_digit())?;
     let rest = exponent(rest, ['e', 'E']).map_or(rest, |(_, rest)| rest);
     let literal = &text[..text.len() - rest.len()];
-    let is_zero = whole
-        .bytes()
-        .chain(fraction.bytes())
-        .all(|digit| digit == b'0');
-    let value = literal
-        .parse()
-        .expect("Rust reads every decimal literal of strtod");
+    let is_zero = whole.bytes().chain(fraction.bytes()).all(|digit| digit == b'0');
+    let value = literal.parse().expect("Rust reads every decimal literal of strtod");
     Some(((value, is_zero), rest))
 }
 
 /// `0x10`, `0x.8p1`: the exponent is a power of two, in decimal digits.
 fn hexadecimal(text: &str) -> Option<(Magnitude, &str)> {
-    let text = text
-        .strip_prefix("0x")
-        .or_else(|| text.strip_prefix("0X"))?;
+    let text = text.strip_prefix("0x").or_else(|| text.strip_prefix("0X"))?;
     let (whole, fraction, rest) = digits(text, |digit| digit.is_ascii_hexdigit())?;
     let (power, rest) = exponent(rest, ['p', 'P']).unwrap_or((0, rest));
 
     // The first 60 bits, then one that stands for all further ones: it only decides how to round.
     let (mut mantissa, mut scale, mut beyond) = (0_u64, power, false);
-    for (digit, step) in whole
-        .chars()
-        .map(|digit| (digit, 0))
-        .chain(fraction.chars().map(|digit| (digit, -4)))
-    {
+    for (digit, step) in whole.chars().map(|digit| (digit, 0)).chain(fraction.chars().map(|digit| (digit, -4))) {
         let value = u64::from(digit.to_digit(16).unwrap_or(0));
         if mantissa >> 60 == 0 {
             mantissa = mantissa << 4 | value;

@@ -77,23 +77,13 @@ fn refused_durations_are_refused_by_timeout_too() {
 
 #[test]
 fn a_refusal_names_the_thing_and_says_what_to_write_instead() {
-    let error = parse_duration("PT20M")
-        .unwrap_err()
-        .into_error(Code::BadTimeout, "creationScript.timeout");
+    let error = parse_duration("PT20M").unwrap_err().into_error(Code::BadTimeout, "creationScript.timeout");
     assert_eq!(error.code, Code::BadTimeout);
-    assert_eq!(
-        error.to_string(),
-        "`creationScript.timeout` is not a duration: `PT20M`"
-    );
+    assert_eq!(error.to_string(), "`creationScript.timeout` is not a duration: `PT20M`");
     assert_eq!(error.hint(), "write `20m`");
-    let error = parse_duration("soon")
-        .unwrap_err()
-        .into_error(Code::BadOption, "--grace");
+    let error = parse_duration("soon").unwrap_err().into_error(Code::BadOption, "--grace");
     assert_eq!(error.code, Code::BadOption);
-    assert_eq!(
-        error.hint(),
-        "write a number and one of `s`, `m`, `h`, `d`, such as `90s` or `1.5h`; `0` is no limit"
-    );
+    assert_eq!(error.hint(), "write a number and one of `s`, `m`, `h`, `d`, such as `90s` or `1.5h`; `0` is no limit");
 }
 
 /// Texts near the border of the grammar: mostly made from its own tokens.
@@ -119,19 +109,11 @@ fn near_durations() -> impl Strategy<Value = String> {
 
 #[test]
 fn timeout_agrees_on_what_a_duration_is() {
-    let mut runner = TestRunner::new(ProptestConfig {
-        cases: 1000,
-        ..ProptestConfig::default()
-    });
+    let mut runner = TestRunner::new(ProptestConfig { cases: 1000, ..ProptestConfig::default() });
     runner
         .run(&near_durations(), |text| {
             prop_assume!(!text.contains('\0'));
-            prop_assert_eq!(
-                parse_duration(&text).is_ok(),
-                accepted_by_timeout(&text),
-                "{:?}",
-                text
-            );
+            prop_assert_eq!(parse_duration(&text).is_ok(), accepted_by_timeout(&text), "{:?}", text);
             Ok(())
         })
         .unwrap();
@@ -140,15 +122,11 @@ fn timeout_agrees_on_what_a_duration_is() {
 /// `strtod`'s values by way of Python, which rounds correctly as the C library does.
 #[test]
 fn python_agrees_on_the_value_of_numbers() {
-    let literal = prop_oneof![
-        "[0-9]{1,6}(\\.[0-9]{0,6})?(e-?[0-3])?",
-        "0x[0-9a-f]{1,18}(\\.[0-9a-f]{0,5})?(p-?[0-9]{1,2})?",
-    ];
-    let program = "import sys\nfor t in sys.stdin.read().split():\n print(repr(float.fromhex(t) if 'x' in t else float(t)))";
-    let config = ProptestConfig {
-        cases: 4,
-        ..ProptestConfig::default()
-    };
+    let literal =
+        prop_oneof!["[0-9]{1,6}(\\.[0-9]{0,6})?(e-?[0-3])?", "0x[0-9a-f]{1,18}(\\.[0-9a-f]{0,5})?(p-?[0-9]{1,2})?",];
+    let program =
+        "import sys\nfor t in sys.stdin.read().split():\n print(repr(float.fromhex(t) if 'x' in t else float(t)))";
+    let config = ProptestConfig { cases: 4, ..ProptestConfig::default() };
     TestRunner::new(config)
         .run(&proptest::collection::vec(literal, 500), |texts| {
             let output = super::super::oracle::python(program, &[], texts.join("\n").as_bytes());
@@ -169,10 +147,7 @@ fn timeout_waits_as_long_as_we_say() {
     for text in ["0x1p-2", "0.005m", "25e-2s", "0x.4", ".00008h"] {
         let limit = parse_duration(text).unwrap().unwrap();
         let start = std::time::Instant::now();
-        let status = Command::new("timeout")
-            .args([text, "sleep", "5"])
-            .status()
-            .unwrap();
+        let status = Command::new("timeout").args([text, "sleep", "5"]).status().unwrap();
         let elapsed = start.elapsed();
         assert_eq!(status.code(), Some(124), "{text}");
         // A busy machine is late, never early; a reading in the wrong unit would outlast `sleep`.

@@ -29,8 +29,7 @@ pub(super) fn read(text: &str, share: Option<&str>, reading: &mut Reading) {
     }
 }
 
-const WRAP: &str =
-    r#"give `{"setupScripts": {"scripts": {"creationScript": {…}}}}`, or the whole resource"#;
+const WRAP: &str = r#"give `{"setupScripts": {"scripts": {"creationScript": {…}}}}`, or the whole resource"#;
 
 /// Finds `setupScripts` at the top, in `properties`, or in `properties.properties`.
 fn setup_scripts<'a>(top: &[Member<'a>], reading: &mut Reading) -> Option<(String, Node<'a>)> {
@@ -58,22 +57,13 @@ fn scripts(setup_scripts: Node<'_>, path: &str, share: Option<&str>, reading: &m
     let Some(members) = scripts.and_then(|scripts| reading.members(scripts, &path)) else {
         if reading.problems.len() == before {
             let message = format!("`{path}` is missing or null");
-            reading.refuse(
-                setup_scripts,
-                Error::new(Code::NoSetupScripts, message, WRAP),
-            );
+            reading.refuse(setup_scripts, Error::new(Code::NoSetupScripts, message, WRAP));
         }
         return;
     };
     wrong_case(&members, &path, &SCRIPTS, reading);
     let mut read = |name: &str| -> Option<ScriptRequest> {
-        script::read(
-            get(&members, name)?,
-            name,
-            &format!("{path}.{name}"),
-            share,
-            reading,
-        )
+        script::read(get(&members, name)?, name, &format!("{path}.{name}"), share, reading)
     };
     let [creation, startup] = SCRIPTS.map(&mut read);
     reading.request.creation = creation;
@@ -83,10 +73,7 @@ fn scripts(setup_scripts: Node<'_>, path: &str, share: Option<&str>, reading: &m
 /// Other members are ignored, but not one that would be read if its case were right: a script that
 /// silently does not run is the worst answer. Near misses are worth a warning.
 fn wrong_case(members: &[Member<'_>], path: &str, known: &[&str], reading: &mut Reading) {
-    for member in members
-        .iter()
-        .filter(|member| !known.contains(&member.name.as_str()))
-    {
+    for member in members.iter().filter(|member| !known.contains(&member.name.as_str())) {
         let name = &member.name;
         let same = known.iter().find(|known| known.eq_ignore_ascii_case(name));
         if let Some(known) = same.filter(|known| get(members, known).is_none()) {
@@ -95,10 +82,7 @@ fn wrong_case(members: &[Member<'_>], path: &str, known: &[&str], reading: &mut 
             reading.refuse(member.place, Error::new(Code::UnknownMember, message, hint));
         } else if let Some(near) = known.iter().find(|known| is_near(known, name)) {
             let message = format!("member {} in `{path}` is ignored", shown(name));
-            reading.warn(
-                member.place,
-                Warning::new("member-ignored", message, format!("did you mean `{near}`?")),
-            );
+            reading.warn(member.place, Warning::new("member-ignored", message, format!("did you mean `{near}`?")));
         }
     }
 }
@@ -113,10 +97,7 @@ fn identity(root: Node<'_>, top: &[Member<'_>], reading: &mut Reading) {
     let at = |name| get(top, name).unwrap_or(root);
     let mut string = |name| get(top, name).and_then(|node| reading.string(node, name));
     let (id, name) = (string("id"), string("name"));
-    let (id, name) = (
-        id.filter(|id| !id.is_empty()),
-        name.filter(|name| !name.is_empty()),
-    );
+    let (id, name) = (id.filter(|id| !id.is_empty()), name.filter(|name| !name.is_empty()));
     if let Some(id) = id {
         reading.request.id = ResourceId::parse(&id);
         if reading.request.id.is_none() {
@@ -128,19 +109,9 @@ fn identity(root: Node<'_>, top: &[Member<'_>], reading: &mut Reading) {
     if let (Some(id), Some(name)) = (&reading.request.id, &name)
         && !id.name.eq_ignore_ascii_case(name)
     {
-        let message = format!(
-            "`name` is {}, but `id` says {}",
-            shown(name),
-            shown(&id.name)
-        );
-        reading.warn(
-            at("name"),
-            Warning::new(
-                "name-ignored",
-                message,
-                "the one in `id` counts: correct one of the two",
-            ),
-        );
+        let message = format!("`name` is {}, but `id` says {}", shown(name), shown(&id.name));
+        reading
+            .warn(at("name"), Warning::new("name-ignored", message, "the one in `id` counts: correct one of the two"));
     }
     reading.request.name = name;
 }
@@ -148,28 +119,13 @@ fn identity(root: Node<'_>, top: &[Member<'_>], reading: &mut Reading) {
 /// Why a document has no setup scripts: what it is instead.
 fn no_setup_scripts(top: &[Member<'_>]) -> Error {
     let string = |members: &[Member<'_>], name| get(members, name).and_then(Node::string);
-    let outer = get(top, "properties")
-        .and_then(Node::members)
-        .unwrap_or_default();
-    let inner = get(&outer, "properties")
-        .and_then(Node::members)
-        .unwrap_or_default();
+    let outer = get(top, "properties").and_then(Node::members).unwrap_or_default();
+    let inner = get(&outer, "properties").and_then(Node::members).unwrap_or_default();
     let compute_type = string(top, "computeType").or_else(|| string(&outer, "computeType"));
     let other_case = |members: &[Member<'_>], known: &[&str]| {
-        let find = |known: &&str| {
-            members
-                .iter()
-                .find(|member| member.name.eq_ignore_ascii_case(known))
-        };
-        let (known, member) = known
-            .iter()
-            .find_map(|known| Some((*known, find(known)?)))?;
-        (member.name != known).then(|| {
-            format!(
-                "only its case is wrong: write `{known}` for {}",
-                shown(&member.name)
-            )
-        })
+        let find = |known: &&str| members.iter().find(|member| member.name.eq_ignore_ascii_case(known));
+        let (known, member) = known.iter().find_map(|known| Some((*known, find(known)?)))?;
+        (member.name != known).then(|| format!("only its case is wrong: write `{known}` for {}", shown(&member.name)))
     };
     let hint = other_case(top, &["setupScripts", "properties"])
         .or_else(|| other_case(&outer, &["setupScripts", "properties"]))
@@ -193,8 +149,5 @@ fn no_setup_scripts(top: &[Member<'_>]) -> Error {
 
 /// The first member of that name.
 pub(super) fn get<'a>(members: &[Member<'a>], name: &str) -> Option<Node<'a>> {
-    members
-        .iter()
-        .find(|member| member.name == name)
-        .map(|member| member.value)
+    members.iter().find(|member| member.name == name).map(|member| member.value)
 }

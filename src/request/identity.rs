@@ -62,11 +62,7 @@ impl Identity {
         workspace: impl Into<String>,
         name: impl Into<String>,
     ) -> Result<Self> {
-        let identity = Self {
-            resource_group: resource_group.into(),
-            workspace: workspace.into(),
-            name: name.into(),
-        };
+        let identity = Self { resource_group: resource_group.into(), workspace: workspace.into(), name: name.into() };
         RESOURCE_GROUP.check(&identity.resource_group)?;
         WORKSPACE.check(&identity.workspace)?;
         NAME.check(&identity.name)?;
@@ -78,31 +74,17 @@ impl Identity {
     ///
     /// # Errors
     /// `missing-identity` naming all that is missing, `bad-identity`.
-    pub fn resolve(
-        options: &PartialIdentity,
-        request: Option<&Request>,
-        config: &PartialIdentity,
-    ) -> Result<Self> {
+    pub fn resolve(options: &PartialIdentity, request: Option<&Request>, config: &PartialIdentity) -> Result<Self> {
         let id = request.and_then(|request| request.id.as_ref());
-        let first = |places: [Option<&String>; 4]| {
-            places
-                .into_iter()
-                .flatten()
-                .find(|text| !text.is_empty())
-                .cloned()
-        };
+        let first = |places: [Option<&String>; 4]| places.into_iter().flatten().find(|text| !text.is_empty()).cloned();
         let resource_group = first([
             options.resource_group.as_ref(),
             id.map(|id| &id.resource_group),
             None,
             config.resource_group.as_ref(),
         ]);
-        let workspace = first([
-            options.workspace.as_ref(),
-            id.map(|id| &id.workspace),
-            None,
-            config.workspace.as_ref(),
-        ]);
+        let workspace =
+            first([options.workspace.as_ref(), id.map(|id| &id.workspace), None, config.workspace.as_ref()]);
         let name = first([
             options.name.as_ref(),
             id.map(|id| &id.name),
@@ -110,21 +92,10 @@ impl Identity {
             config.name.as_ref(),
         ]);
         match (resource_group, workspace, name) {
-            (Some(resource_group), Some(workspace), Some(name)) => {
-                Self::new(resource_group, workspace, name)
-            }
+            (Some(resource_group), Some(workspace), Some(name)) => Self::new(resource_group, workspace, name),
             (resource_group, workspace, name) => {
-                let found = [
-                    (&RESOURCE_GROUP, resource_group),
-                    (&WORKSPACE, workspace),
-                    (&NAME, name),
-                ];
-                Err(missing(
-                    found
-                        .iter()
-                        .filter(|(_, text)| text.is_none())
-                        .map(|(rule, _)| *rule),
-                ))
+                let found = [(&RESOURCE_GROUP, resource_group), (&WORKSPACE, workspace), (&NAME, name)];
+                Err(missing(found.iter().filter(|(_, text)| text.is_none()).map(|(rule, _)| *rule)))
             }
         }
     }
@@ -161,11 +132,7 @@ impl Eq for Identity {}
 
 impl fmt::Display for Identity {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "{}/{}/{}",
-            self.resource_group, self.workspace, self.name
-        )
+        write!(f, "{}/{}/{}", self.resource_group, self.workspace, self.name)
     }
 }
 
@@ -217,9 +184,7 @@ const NAME: Rule = Rule {
     variable: "CI_SETUP_NAME",
     words: "3 to 24 of letters, digits and `-`; it begins with a letter and does not end in `-`",
     allows: |text| {
-        made_of(text, 3..=24, "-")
-            && text.starts_with(|c: char| c.is_ascii_alphabetic())
-            && !text.ends_with('-')
+        made_of(text, 3..=24, "-") && text.starts_with(|c: char| c.is_ascii_alphabetic()) && !text.ends_with('-')
     },
 };
 
@@ -238,22 +203,13 @@ impl Rule {
 }
 
 fn made_of(text: &str, lengths: std::ops::RangeInclusive<usize>, others: &str) -> bool {
-    lengths.contains(&text.len())
-        && text
-            .chars()
-            .all(|c| c.is_ascii_alphanumeric() || others.contains(c))
+    lengths.contains(&text.len()) && text.chars().all(|c| c.is_ascii_alphanumeric() || others.contains(c))
 }
 
 fn missing<'a>(rules: impl Iterator<Item = &'a Rule>) -> Error {
     let rules: Vec<&Rule> = rules.collect();
     let list = |field: fn(&Rule) -> &str| rules.iter().map(|rule| field(rule)).collect::<Vec<_>>();
-    let in_backticks = |names: Vec<&str>| {
-        names
-            .iter()
-            .map(|name| format!("`{name}`"))
-            .collect::<Vec<_>>()
-            .join(", ")
-    };
+    let in_backticks = |names: Vec<&str>| names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ");
     Error::new(
         Code::MissingIdentity,
         format!(

@@ -1,23 +1,16 @@
 use super::*;
 use crate::request::ResourceId;
 
-const ID: &str = "/subscriptions/0000/resourceGroups/rg-1/providers/Microsoft.MachineLearningServices/workspaces/ws-1/computes/ci-1";
+const ID: &str =
+    "/subscriptions/0000/resourceGroups/rg-1/providers/Microsoft.MachineLearningServices/workspaces/ws-1/computes/ci-1";
 
 fn partial(resource_group: &str, workspace: &str, name: &str) -> PartialIdentity {
     let known = |text: &str| (text != "?").then(|| text.to_owned());
-    PartialIdentity {
-        resource_group: known(resource_group),
-        workspace: known(workspace),
-        name: known(name),
-    }
+    PartialIdentity { resource_group: known(resource_group), workspace: known(workspace), name: known(name) }
 }
 
 fn request(id: Option<&str>, name: Option<&str>) -> Request {
-    Request {
-        id: id.and_then(ResourceId::parse),
-        name: name.map(Into::into),
-        ..Request::default()
-    }
+    Request { id: id.and_then(ResourceId::parse), name: name.map(Into::into), ..Request::default() }
 }
 
 #[test]
@@ -43,26 +36,15 @@ fn all_that_is_missing_is_named_at_once() {
     let nothing = partial("?", "?", "?");
     let error = Identity::resolve(&partial("?", "ws-o", "?"), None, &nothing).unwrap_err();
     assert_eq!(error.code, Code::MissingIdentity);
-    assert_eq!(
-        error.to_string(),
-        "the instance's resource group and instance name are not known"
-    );
+    assert_eq!(error.to_string(), "the instance's resource group and instance name are not known");
     assert_eq!(
         error.hint(),
         "give `--resource-group`, `--name`, or set `CI_SETUP_RESOURCE_GROUP`, `CI_SETUP_NAME`, or give the whole resource with its `id`"
     );
-    let error = Identity::resolve(
-        &nothing,
-        Some(&request(None, Some("ci-1"))),
-        &partial("rg", "?", "?"),
-    )
-    .unwrap_err();
+    let error = Identity::resolve(&nothing, Some(&request(None, Some("ci-1"))), &partial("rg", "?", "?")).unwrap_err();
     assert_eq!(error.to_string(), "the instance's workspace is not known");
     let error = Identity::resolve(&nothing, None, &nothing).unwrap_err();
-    assert_eq!(
-        error.to_string(),
-        "the instance's resource group, workspace and instance name are not known"
-    );
+    assert_eq!(error.to_string(), "the instance's resource group, workspace and instance name are not known");
 }
 
 #[test]
@@ -81,57 +63,18 @@ fn names_within_the_rules_are_taken() {
 #[test]
 fn names_outside_the_rules_are_refused() {
     let (group, workspace, name) = ("rg", "wks", "ci-1");
-    for bad in [
-        "",
-        "a b",
-        "a/b",
-        "a+b",
-        "..\n",
-        "größe",
-        "a\"b",
-        "a$b",
-        &"a".repeat(91),
-    ] {
-        assert_eq!(
-            Identity::new(bad, workspace, name).unwrap_err().code,
-            Code::BadIdentity,
-            "{bad}"
-        );
+    for bad in ["", "a b", "a/b", "a+b", "..\n", "größe", "a\"b", "a$b", &"a".repeat(91)] {
+        assert_eq!(Identity::new(bad, workspace, name).unwrap_err().code, Code::BadIdentity, "{bad}");
     }
     for bad in ["", "ws", "a.b", "w s1", "ws/1", &"w".repeat(34)] {
-        assert_eq!(
-            Identity::new(group, bad, name).unwrap_err().code,
-            Code::BadIdentity,
-            "{bad}"
-        );
+        assert_eq!(Identity::new(group, bad, name).unwrap_err().code, Code::BadIdentity, "{bad}");
     }
-    for bad in [
-        "",
-        "ci",
-        "1ci",
-        "-ci",
-        "ci-",
-        "c_i",
-        "c.i",
-        "..",
-        "ws/ci-1",
-        &"c".repeat(25),
-    ] {
-        assert_eq!(
-            Identity::new(group, workspace, bad).unwrap_err().code,
-            Code::BadIdentity,
-            "{bad}"
-        );
+    for bad in ["", "ci", "1ci", "-ci", "ci-", "c_i", "c.i", "..", "ws/ci-1", &"c".repeat(25)] {
+        assert_eq!(Identity::new(group, workspace, bad).unwrap_err().code, Code::BadIdentity, "{bad}");
     }
     let error = Identity::new(group, workspace, "1ci").unwrap_err();
     assert_eq!(error.to_string(), "bad instance name: `1ci`");
-    assert!(
-        error
-            .hint()
-            .starts_with("give a valid one with `--name`: 3 to 24 of letters"),
-        "{}",
-        error.hint()
-    );
+    assert!(error.hint().starts_with("give a valid one with `--name`: 3 to 24 of letters"), "{}", error.hint());
 }
 
 #[test]

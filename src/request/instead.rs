@@ -14,9 +14,7 @@ struct Part {
 pub(super) fn suggest(text: &str) -> Option<String> {
     let text = text.trim();
     let text = text.trim_matches(['"', '\'']).trim();
-    let parts = clock(text)
-        .or_else(|| iso8601(text))
-        .or_else(|| words(text))?;
+    let parts = clock(text).or_else(|| iso8601(text)).or_else(|| words(text))?;
     let suggestion = in_one_unit(&parts)?;
     // Nobody means a number of more digits than that.
     (suggestion.len() <= 20 && parse_duration(&suggestion).is_ok()).then_some(suggestion)
@@ -33,13 +31,7 @@ fn clock(text: &str) -> Option<Vec<Part>> {
         .into_iter()
         .filter(|(number, _)| number.bytes().any(|byte| byte != b'0'))
         .map(|(number, unit)| {
-            number
-                .bytes()
-                .all(|byte| byte.is_ascii_digit())
-                .then(|| Part {
-                    number: number.into(),
-                    unit,
-                })
+            number.bytes().all(|byte| byte.is_ascii_digit()).then(|| Part { number: number.into(), unit })
         })
         .collect()
 }
@@ -54,10 +46,7 @@ fn iso8601(text: &str) -> Option<Vec<Part>> {
     let mut parts = Vec::new();
     for (number, unit) in date {
         match unit.to_ascii_uppercase().as_str() {
-            "W" => parts.push(Part {
-                number: (number.parse::<f64>().ok()? * 7.0).to_string(),
-                unit: 'd',
-            }),
+            "W" => parts.push(Part { number: (number.parse::<f64>().ok()? * 7.0).to_string(), unit: 'd' }),
             "D" => parts.push(Part { number, unit: 'd' }),
             _ => return None,
         }
@@ -85,10 +74,7 @@ fn words(text: &str) -> Option<Vec<Part>> {
             "d" | "day" | "days" => 'd',
             "ms" | "msec" | "millisecond" | "milliseconds" => {
                 let seconds = number.parse::<f64>().ok()? / 1000.0;
-                parts.push(Part {
-                    number: seconds.to_string(),
-                    unit: 's',
-                });
+                parts.push(Part { number: seconds.to_string(), unit: 's' });
                 continue;
             }
             _ => return None,
@@ -105,15 +91,11 @@ fn numbers(text: &str) -> Option<Vec<(String, String)>> {
     let mut rest = text.trim_start_matches(['-', '+']);
     while !rest.trim_start().is_empty() {
         rest = rest.trim_start();
-        let end = rest
-            .find(|c: char| !c.is_ascii_digit() && c != '.' && c != ',')
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !c.is_ascii_digit() && c != '.' && c != ',').unwrap_or(rest.len());
         let number = rest[..end].replace(',', ".");
         number.parse::<f64>().ok()?;
         rest = rest[end..].trim_start();
-        let end = rest
-            .find(|c: char| !c.is_alphabetic() && c != '.')
-            .unwrap_or(rest.len());
+        let end = rest.find(|c: char| !c.is_alphabetic() && c != '.').unwrap_or(rest.len());
         pairs.push((number, rest[..end].into()));
         rest = &rest[end..];
     }
@@ -131,10 +113,7 @@ fn in_one_unit(parts: &[Part]) -> Option<String> {
         'm' => 60.0,
         _ => 1.0,
     };
-    let smallest = parts
-        .iter()
-        .map(|part| part.unit)
-        .min_by(|a, b| f64::total_cmp(&seconds(*a), &seconds(*b)))?;
+    let smallest = parts.iter().map(|part| part.unit).min_by(|a, b| f64::total_cmp(&seconds(*a), &seconds(*b)))?;
     let mut total = 0.0;
     for part in parts {
         total += part.number.parse::<f64>().ok()? * seconds(part.unit);
@@ -165,10 +144,9 @@ mod tests {
 
     #[test]
     fn what_does_not_tell_its_meaning_gets_no_suggestion() {
-        for given in [
-            "", "nan", "P", "PT", "P1M", "P1Y", "10x", "soon", "1.5.5", "15:00", "::", "00:00:00",
-            "[x]", "m", "e5",
-        ] {
+        for given in
+            ["", "nan", "P", "PT", "P1M", "P1Y", "10x", "soon", "1.5.5", "15:00", "::", "00:00:00", "[x]", "m", "e5"]
+        {
             assert_eq!(suggest(given), None, "{given}");
         }
     }

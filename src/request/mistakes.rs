@@ -16,8 +16,7 @@ pub(super) fn unevaluated(data: &str) -> Option<(String, &'static str)> {
         "variables(",
     ];
     let is_call = calls.iter().any(|call| data.starts_with(call));
-    let is_arm =
-        data.starts_with('[') && data.ends_with(']') && data.contains('(') && !data.contains('\n');
+    let is_arm = data.starts_with('[') && data.ends_with(']') && data.contains('(') && !data.contains('\n');
     let is_terraform = data.starts_with("${") && data.ends_with('}');
     (is_call || is_arm || is_terraform).then(|| {
         (
@@ -31,29 +30,17 @@ pub(super) fn unevaluated(data: &str) -> Option<(String, &'static str)> {
 /// repeated.
 pub(super) fn link(text: &str) -> Option<(String, &'static str)> {
     let text = text.trim();
-    let lower: String = text
-        .chars()
-        .take(64)
-        .collect::<String>()
-        .to_ascii_lowercase();
+    let lower: String = text.chars().take(64).collect::<String>().to_ascii_lowercase();
     if lower.starts_with("data:") {
         return Some(("is a data URI".into(), "give only what follows the comma"));
     }
     let scheme = lower.split_once("://").map(|(scheme, _)| scheme);
     let is_url = scheme.is_some_and(|scheme| {
         scheme.starts_with(|c: char| c.is_ascii_alphabetic())
-            && scheme
-                .bytes()
-                .all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
+            && scheme.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte))
     });
-    let host = text
-        .trim_start_matches(['/', '\\'])
-        .split(['/', '\\'])
-        .next()
-        .unwrap_or_default();
-    let is_host = [".core.windows.net", ".githubusercontent.com"]
-        .iter()
-        .any(|end| host.ends_with(end));
+    let host = text.trim_start_matches(['/', '\\']).split(['/', '\\']).next().unwrap_or_default();
+    let is_host = [".core.windows.net", ".githubusercontent.com"].iter().any(|end| host.ends_with(end));
     (is_url || is_host).then(|| {
         let address = text.split(['?', '#']).next().unwrap_or_default();
         // `user:token@host` is a secret as well.

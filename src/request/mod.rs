@@ -79,11 +79,7 @@ pub struct Warning {
 impl Warning {
     /// A warning with its stable name, what was seen, and what to do about it.
     pub fn new(code: &str, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self {
-            code: code.into(),
-            message: message.into(),
-            hint: hint.into(),
-        }
+        Self { code: code.into(), message: message.into(), hint: hint.into() }
     }
 }
 
@@ -112,11 +108,7 @@ pub fn parse(document: &[u8]) -> Result<Request> {
 /// The first thing that is wrong with it (CONTRACT 11).
 pub fn parse_with_share(document: &[u8], share: Option<&str>) -> Result<Request> {
     let mut reading = read(document, share);
-    if reading.problems.is_empty() {
-        Ok(reading.request)
-    } else {
-        Err(reading.problems.swap_remove(0).error)
-    }
+    if reading.problems.is_empty() { Ok(reading.request) } else { Err(reading.problems.swap_remove(0).error) }
 }
 
 /// As [`parse_with_share`], but goes on after a problem and gives all of them, with their places.

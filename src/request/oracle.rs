@@ -8,11 +8,7 @@ pub(super) fn python(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8>
     let mut all = vec!["-c", program];
     all.extend(arguments);
     let output = run("python3", &all, input);
-    assert!(
-        output.status.success(),
-        "{}",
-        String::from_utf8_lossy(&output.stderr)
-    );
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }
 
@@ -31,8 +27,6 @@ pub(super) fn run(program: &str, arguments: &[&str], input: &[u8]) -> Output {
     std::thread::scope(|scope| {
         // A program that ends without reading is no failure of ours.
         scope.spawn(move || drop(stdin.write_all(input)));
-        child
-            .wait_with_output()
-            .expect("the program can be waited for")
+        child.wait_with_output().expect("the program can be waited for")
     })
 }

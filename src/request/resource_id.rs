@@ -13,23 +13,9 @@ impl ResourceId {
     /// Reads `/subscriptions/…/resourceGroups/RG/providers/Microsoft.MachineLearningServices/workspaces/WS/computes/NAME`.
     /// ARM's own words are compared without regard to case. `None` for anything else.
     pub fn parse(text: &str) -> Option<Self> {
-        let segments: Vec<&str> = text
-            .strip_prefix('/')?
-            .trim_end_matches('/')
-            .split('/')
-            .collect();
-        let [
-            subscriptions,
-            _,
-            groups,
-            group,
-            providers,
-            provider,
-            workspaces,
-            workspace,
-            computes,
-            name,
-        ] = segments[..]
+        let segments: Vec<&str> = text.strip_prefix('/')?.trim_end_matches('/').split('/').collect();
+        let [subscriptions, _, groups, group, providers, provider, workspaces, workspace, computes, name] =
+            segments[..]
         else {
             return None;
         };
@@ -41,14 +27,11 @@ impl ResourceId {
             (workspaces, "workspaces"),
             (computes, "computes"),
         ];
-        words
-            .iter()
-            .all(|(found, word)| found.eq_ignore_ascii_case(word))
-            .then(|| Self {
-                resource_group: group.into(),
-                workspace: workspace.into(),
-                name: name.into(),
-            })
+        words.iter().all(|(found, word)| found.eq_ignore_ascii_case(word)).then(|| Self {
+            resource_group: group.into(),
+            workspace: workspace.into(),
+            name: name.into(),
+        })
     }
 }
 
@@ -60,19 +43,10 @@ mod tests {
 
     #[test]
     fn a_resource_id_is_read_in_any_case_and_nothing_else_is() {
-        for id in [
-            ID.to_owned(),
-            ID.to_uppercase(),
-            format!("{ID}/"),
-            ID.replace("resourceGroups", "resourcegroups"),
-        ] {
+        for id in [ID.to_owned(), ID.to_uppercase(), format!("{ID}/"), ID.replace("resourceGroups", "resourcegroups")] {
             let read = ResourceId::parse(&id).unwrap();
             assert_eq!(
-                (
-                    read.resource_group.to_lowercase(),
-                    read.workspace.to_lowercase(),
-                    read.name.to_lowercase()
-                ),
+                (read.resource_group.to_lowercase(), read.workspace.to_lowercase(), read.name.to_lowercase()),
                 ("rg-1".into(), "ws-1".into(), "ci-1".into())
             );
         }

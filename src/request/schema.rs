@@ -123,13 +123,7 @@ mod tests {
     fn it_names_every_member_that_is_read_and_no_other() {
         let schema = schema();
         let names = |pointer: &str| -> Vec<String> {
-            schema
-                .pointer(pointer)
-                .and_then(Value::as_object)
-                .unwrap()
-                .keys()
-                .cloned()
-                .collect()
+            schema.pointer(pointer).and_then(Value::as_object).unwrap().keys().cloned().collect()
         };
         let sorted = |names: &[&str]| {
             let mut names: Vec<String> = names.iter().map(|name| (*name).to_owned()).collect();
@@ -137,8 +131,7 @@ mod tests {
             names
         };
         assert_eq!(names("/$defs/script/properties"), sorted(&script::MEMBERS));
-        let scripts =
-            "/$defs/holdsSetupScripts/properties/setupScripts/properties/scripts/properties";
+        let scripts = "/$defs/holdsSetupScripts/properties/setupScripts/properties/scripts/properties";
         assert_eq!(names(scripts), sorted(&form::SCRIPTS));
     }
 

@@ -36,10 +36,7 @@ impl Timeout {
 
 impl Default for Timeout {
     fn default() -> Self {
-        Self {
-            given: None,
-            limit: Some(Self::DEFAULT),
-        }
+        Self { given: None, limit: Some(Self::DEFAULT) }
     }
 }
 
@@ -62,17 +59,11 @@ pub(super) fn read(
         let node = get(&members, member)?;
         reading.string(node, &format!("{path}.{member}"))
     };
-    let (source, data, timeout) = (
-        string("scriptSource"),
-        string("scriptData"),
-        string("timeout"),
-    );
+    let (source, data, timeout) = (string("scriptSource"), string("scriptData"), string("timeout"));
     let at = |member| get(&members, member).unwrap_or(node);
 
     // What has the wrong type has been refused already, and is not missing as well.
-    let has_other_type = |member| {
-        get(&members, member).is_some_and(|node| !node.is_null() && node.string().is_none())
-    };
+    let has_other_type = |member| get(&members, member).is_some_and(|node| !node.is_null() && node.string().is_none());
     let source = if has_other_type("scriptSource") || has_other_type("scriptData") {
         None
     } else {
@@ -88,19 +79,15 @@ pub(super) fn read(
             .ok()
     };
     let arguments = get(&members, "scriptArguments").and_then(|node| words(node, path, reading));
-    let timeout = self::timeout(timeout, &format!("{name}.timeout"))
-        .map_err(|error| reading.refuse(at("timeout"), error));
+    let timeout =
+        self::timeout(timeout, &format!("{name}.timeout")).map_err(|error| reading.refuse(at("timeout"), error));
     if let Ok((_, Some(warning))) = &timeout {
         reading.warn(at("timeout"), warning.clone());
     }
     if reading.problems.len() > before {
         return None;
     }
-    Some(ScriptRequest {
-        source: source?,
-        arguments: arguments.unwrap_or_default(),
-        timeout: timeout.ok()?.0,
-    })
+    Some(ScriptRequest { source: source?, arguments: arguments.unwrap_or_default(), timeout: timeout.ok()?.0 })
 }
 
 /// One string, cut into words, or an array of strings, taken as it is.
@@ -126,14 +113,9 @@ fn words(node: Node<'_>, path: &str, reading: &mut Reading) -> Option<Vec<String
                 None => drop(reading.string(element, &path)),
             }
         }
-        words
-            .iter()
-            .try_for_each(|word| arguments::refuse_nul(word))
-            .map(|()| words)
+        words.iter().try_for_each(|word| arguments::refuse_nul(word)).map(|()| words)
     } else {
-        let hint = node
-            .quoted()
-            .unwrap_or_else(|| "give one string, such as `\"gpu 'a b'\"`".into());
+        let hint = node.quoted().unwrap_or_else(|| "give one string, such as `\"gpu 'a b'\"`".into());
         reading.wrong_type(node, &path, "a string or an array of strings", hint);
         return None;
     };
@@ -148,26 +130,14 @@ fn timeout(given: Option<String>, name: &str) -> Result<(Timeout, Option<Warning
     if given == "Nonem" {
         let warning = Warning::new(
             "timeout-nonem",
-            format!(
-                "`{name}` is `Nonem`, which the Python SDK sends when no timeout was given: 15 minutes apply"
-            ),
+            format!("`{name}` is `Nonem`, which the Python SDK sends when no timeout was given: 15 minutes apply"),
             "give `timeout_minutes` to the SDK",
         );
-        let timeout = Timeout {
-            given: Some(given),
-            ..Timeout::default()
-        };
+        let timeout = Timeout { given: Some(given), ..Timeout::default() };
         return Ok((timeout, Some(warning)));
     }
-    let limit =
-        parse_duration(&given).map_err(|refusal| refusal.into_error(Code::BadTimeout, name))?;
-    Ok((
-        Timeout {
-            given: Some(given),
-            limit,
-        },
-        None,
-    ))
+    let limit = parse_duration(&given).map_err(|refusal| refusal.into_error(Code::BadTimeout, name))?;
+    Ok((Timeout { given: Some(given), limit }, None))
 }
 
 /// Names the known member that is nearest to an unknown one.
@@ -175,24 +145,15 @@ fn unknown(member: &Member<'_>, path: &str) -> Error {
     let name = member.name.as_str();
     let message = format!("unknown member {} in `{path}`", shown(name));
     let in_sdk = SDK_NAMES.iter().find(|(sdk, _)| *sdk == name);
-    let hint = if let Some(known) = MEMBERS
-        .iter()
-        .find(|known| known.eq_ignore_ascii_case(name))
-    {
+    let hint = if let Some(known) = MEMBERS.iter().find(|known| known.eq_ignore_ascii_case(name)) {
         format!("only its case is wrong: write `{known}`")
     } else if let Some((_, known)) = in_sdk {
         format!("it is the Python SDK's word: write `{known}`")
     } else {
         // Without regard to case: `Data` is nearer to `scriptData` than to `timeout`.
         let nearness = |known: &&str| strsim::jaro_winkler(&reversed(known), &reversed(name));
-        let nearest = MEMBERS
-            .into_iter()
-            .max_by(|a, b| nearness(a).total_cmp(&nearness(b)));
-        format!(
-            "did you mean `{}`? a script has `{}`",
-            nearest.unwrap_or("scriptData"),
-            MEMBERS.join("`, `")
-        )
+        let nearest = MEMBERS.into_iter().max_by(|a, b| nearness(a).total_cmp(&nearness(b)));
+        format!("did you mean `{}`? a script has `{}`", nearest.unwrap_or("scriptData"), MEMBERS.join("`, `"))
     };
     Error::new(Code::UnknownMember, message, hint)
 }

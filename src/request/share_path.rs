@@ -35,16 +35,10 @@ impl SharePath {
                 "write the path from the top of the share, such as `Users/admin/setup.sh`",
             ));
         }
-        if let Some(drive) = components
-            .first()
-            .filter(|first| first.len() == 2 && first.ends_with(':'))
-        {
+        if let Some(drive) = components.first().filter(|first| first.len() == 2 && first.ends_with(':')) {
             return Err(Error::new(
                 Code::OutsideShare,
-                format!(
-                    "the path {} is on drive `{drive}` of some computer",
-                    shown(text)
-                ),
+                format!("the path {} is on drive `{drive}` of some computer", shown(text)),
                 "put the script on the share and give its path there, such as `Users/admin/setup.sh`",
             ));
         }
@@ -77,33 +71,19 @@ impl fmt::Display for SharePath {
 }
 
 fn components(text: &str) -> Vec<&str> {
-    text.split(['/', '\\'])
-        .filter(|component| !matches!(*component, "" | "."))
-        .collect()
+    text.split(['/', '\\']).filter(|component| !matches!(*component, "" | ".")).collect()
 }
 
 /// What is below the root, if the path is.
 fn strip<'c, 't>(components: &'c [&'t str], root: &[&str]) -> Option<&'c [&'t str]> {
-    let is_below =
-        components.len() >= root.len() && components.iter().zip(root).all(|(a, b)| a == b);
+    let is_below = components.len() >= root.len() && components.iter().zip(root).all(|(a, b)| a == b);
     is_below.then(|| &components[root.len()..])
 }
 
 /// What is below either spelling of the mount (CONTRACT 1).
 fn below_mount<'c, 't>(components: &'c [&'t str]) -> Option<&'c [&'t str]> {
     match components {
-        [
-            "mnt",
-            "batch",
-            "tasks",
-            "shared",
-            "LS_root",
-            "mounts",
-            "clusters",
-            _,
-            "code",
-            below @ ..,
-        ]
+        ["mnt", "batch", "tasks", "shared", "LS_root", "mounts", "clusters", _, "code", below @ ..]
         | ["home", _, "cloudfiles", "code", below @ ..] => Some(below),
         _ => None,
     }
@@ -116,10 +96,7 @@ fn not_sh_hint(text: &str, path: &str) -> String {
     } else if trimmed.to_ascii_lowercase().ends_with(".sh") {
         "rename the file: `.sh` is in lower case".into()
     } else if let Some(end) = text.find(".sh ") {
-        format!(
-            "give {} as `scriptData` and the rest as `scriptArguments`",
-            shown(&text[..end + 3])
-        )
+        format!("give {} as `scriptData` and the rest as `scriptArguments`", shown(&text[..end + 3]))
     } else {
         "a setup script is a file whose name ends in `.sh`: rename it".into()
     }

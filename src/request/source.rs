@@ -46,20 +46,13 @@ impl Kind {
 /// # Errors
 /// `empty-script-data`, `unknown-script-source`, `bad-script-data`, `not-base64`, `too-large`,
 /// `outside-share`, `not-sh`. Neither a script's text nor the signature of a link is repeated.
-pub(super) fn read(
-    source: Option<&str>,
-    data: Option<&str>,
-    name: &str,
-    share: Option<&str>,
-) -> Result<Source> {
+pub(super) fn read(source: Option<&str>, data: Option<&str>, name: &str, share: Option<&str>) -> Result<Source> {
     let Some(data) = data.filter(|data| !data.trim().is_empty()) else {
         return Err(Error::new(
             Code::EmptyScriptData,
             // The service's own words.
             format!("{name}.scriptData cannot be null or empty"),
-            format!(
-                "give the script's path on the share, or its base64; for no script leave `{name}` out"
-            ),
+            format!("give the script's path on the share, or its base64; for no script leave `{name}` out"),
         ));
     };
     let Some(kind) = Kind::named(source) else {
@@ -75,11 +68,7 @@ pub(super) fn read(
 }
 
 fn bad_data(name: &str, what: &str, hint: &str) -> Error {
-    Error::new(
-        Code::BadScriptData,
-        format!("`{name}.scriptData` {what}"),
-        hint,
-    )
+    Error::new(Code::BadScriptData, format!("`{name}.scriptData` {what}"), hint)
 }
 
 fn unknown_source(source: &str, data: &str, name: &str) -> Error {
@@ -87,11 +76,7 @@ fn unknown_source(source: &str, data: &str, name: &str) -> Error {
     let hint = if is_link {
         "a link cannot be a source: put the script on the share and use `workspaceStorage`, or send it as base64 with `inline`".into()
     } else if source.is_empty() {
-        let fitting = if data.trim().ends_with(".sh") {
-            "workspaceStorage"
-        } else {
-            "inline"
-        };
+        let fitting = if data.trim().ends_with(".sh") { "workspaceStorage" } else { "inline" };
         format!("write `\"scriptSource\": \"{fitting}\"`; it is `workspaceStorage` or `inline`")
     } else {
         // The measure takes memory for each pair of characters: only for what can be near at all.
@@ -99,10 +84,7 @@ fn unknown_source(source: &str, data: &str, name: &str) -> Error {
             0..=32 => strsim::damerau_levenshtein(&known.to_lowercase(), &source.to_lowercase()),
             _ => usize::MAX,
         };
-        match ["workspaceStorage", "workspace", "inline"]
-            .into_iter()
-            .min_by_key(distance)
-        {
+        match ["workspaceStorage", "workspace", "inline"].into_iter().min_by_key(distance) {
             Some(near) if distance(&near) <= 3 => format!("did you mean `{near}`?"),
             _ => "write `workspaceStorage` for a path on the share, `inline` for base64".into(),
         }
@@ -116,11 +98,11 @@ fn unknown_source(source: &str, data: &str, name: &str) -> Error {
 }
 
 fn path(data: &str, name: &str, share: Option<&str>) -> Result<SharePath> {
-    const SEND_INLINE: &str =
-        "write `\"scriptSource\": \"inline\"`, or put the script on the share and give its path";
+    const SEND_INLINE: &str = "write `\"scriptSource\": \"inline\"`, or put the script on the share and give its path";
     let trimmed = data.trim();
     if trimmed.starts_with("#!") || trimmed.contains('\n') && !is_base64(trimmed) {
-        let hint = "put the script on the share and give its path, or send what `base64 -w0 setup.sh` prints with `inline`";
+        let hint =
+            "put the script on the share and give its path, or send what `base64 -w0 setup.sh` prints with `inline`";
         return Err(bad_data(name, "is the script's text, not a path", hint));
     }
     if !trimmed.ends_with(".sh") && is_base64(trimmed) {
@@ -128,19 +110,14 @@ fn path(data: &str, name: &str, share: Option<&str>) -> Result<SharePath> {
     }
     SharePath::parse(data, share).map_err(|error| {
         let (message, hint) = (error.to_string(), error.hint().to_owned());
-        Error::new(
-            error.code,
-            message.replacen("the path", &format!("`{name}.scriptData`"), 1),
-            hint,
-        )
+        Error::new(error.code, message.replacen("the path", &format!("`{name}.scriptData`"), 1), hint)
     })
 }
 
 /// Base64 of what reads like a script. A path such as `Users/admin/setup` is in the alphabet too.
 fn is_base64(data: &str) -> bool {
     decode(data).is_some_and(|bytes| {
-        reads_like_text(&bytes)
-            && (bytes.starts_with(b"#!") || bytes.iter().any(|byte| b" \n".contains(byte)))
+        reads_like_text(&bytes) && (bytes.starts_with(b"#!") || bytes.iter().any(|byte| b" \n".contains(byte)))
     })
 }
 
@@ -149,45 +126,26 @@ fn inline(data: &str, name: &str) -> Result<Vec<u8>> {
     let trimmed = data.trim();
     let Some(bytes) = decode(data) else {
         let is_word = !trimmed.contains(char::is_whitespace);
-        return Err(
-            if is_word && (trimmed.ends_with(".sh") || trimmed.starts_with(['/', '\\', '~', '.'])) {
-                let hint = "write `\"scriptSource\": \"workspaceStorage\"` for a path on the share";
-                bad_data(
-                    name,
-                    &format!("is a path, not base64: {}", shown(trimmed)),
-                    hint,
-                )
-            } else if trimmed.starts_with("#!") || reads_like_script(trimmed) {
-                bad_data(name, "is the script's text, not base64", ENCODE)
-            } else {
-                Error::new(
-                    Code::NotBase64,
-                    format!("`{name}.scriptData` is not base64{}", culprit(data)),
-                    ENCODE,
-                )
-            },
-        );
+        return Err(if is_word && (trimmed.ends_with(".sh") || trimmed.starts_with(['/', '\\', '~', '.'])) {
+            let hint = "write `\"scriptSource\": \"workspaceStorage\"` for a path on the share";
+            bad_data(name, &format!("is a path, not base64: {}", shown(trimmed)), hint)
+        } else if trimmed.starts_with("#!") || reads_like_script(trimmed) {
+            bad_data(name, "is the script's text, not base64", ENCODE)
+        } else {
+            Error::new(Code::NotBase64, format!("`{name}.scriptData` is not base64{}", culprit(data)), ENCODE)
+        });
     };
     if bytes.len() > MAX_INLINE_BYTES {
         return Err(Error::new(
             Code::TooLarge,
-            format!(
-                "the inline script of `{name}` is {} bytes, more than {MAX_INLINE_BYTES}",
-                bytes.len()
-            ),
+            format!("the inline script of `{name}` is {} bytes, more than {MAX_INLINE_BYTES}", bytes.len()),
             "put it on the share and give its path with `workspaceStorage`",
         ));
     }
     // `ls` and `apt update` are in the alphabet, and decode to bytes that nobody wrote.
-    let has_only_words = trimmed
-        .chars()
-        .all(|c| c.is_ascii_lowercase() || matches!(c, ' ' | '\n' | '/' | '-' | '_'));
+    let has_only_words = trimmed.chars().all(|c| c.is_ascii_lowercase() || matches!(c, ' ' | '\n' | '/' | '-' | '_'));
     if has_only_words && !reads_like_text(&bytes) {
-        return Err(bad_data(
-            name,
-            &format!("is plain text, not base64: {}", shown(trimmed)),
-            ENCODE,
-        ));
+        return Err(bad_data(name, &format!("is plain text, not base64: {}", shown(trimmed)), ENCODE));
     }
     Ok(bytes)
 }
@@ -206,22 +164,14 @@ fn decode(data: &str) -> Option<Vec<u8>> {
         .with_decode_padding_mode(DecodePaddingMode::Indifferent)
         .with_decode_allow_trailing_bits(true);
     let compact: String = data.chars().filter(|c| !c.is_ascii_whitespace()).collect();
-    let alphabet = if compact.contains(['-', '_']) {
-        URL_SAFE
-    } else {
-        STANDARD
-    };
+    let alphabet = if compact.contains(['-', '_']) { URL_SAFE } else { STANDARD };
     GeneralPurpose::new(&alphabet, config).decode(compact).ok()
 }
 
 /// Why it is not base64, as far as that can be told.
 fn culprit(data: &str) -> String {
-    let in_alphabet =
-        |c: char| c.is_ascii_alphanumeric() || "+/-_=".contains(c) || c.is_ascii_whitespace();
-    let digits = data
-        .chars()
-        .filter(|c| !c.is_ascii_whitespace() && *c != '=')
-        .count();
+    let in_alphabet = |c: char| c.is_ascii_alphanumeric() || "+/-_=".contains(c) || c.is_ascii_whitespace();
+    let digits = data.chars().filter(|c| !c.is_ascii_whitespace() && *c != '=').count();
     match data.chars().enumerate().find(|(_, c)| !in_alphabet(*c)) {
         Some((index, c)) => format!(": `{}` at character {}", c.escape_debug(), index + 1),
         None if data.contains(['+', '/']) && data.contains(['-', '_']) => {

@@ -21,23 +21,14 @@ fn refusal(source: &str, data: &str) -> (Code, String, String) {
 
 #[test]
 fn the_sources_words_are_known_in_any_case() {
-    for source in [
-        "workspaceStorage",
-        "workspacestorage",
-        "WORKSPACESTORAGE",
-        "workspace",
-        "Workspace",
-    ] {
+    for source in ["workspaceStorage", "workspacestorage", "WORKSPACESTORAGE", "workspace", "Workspace"] {
         let Source::WorkspaceStorage(path) = read_data(source, "/Users/admin/x.sh").unwrap() else {
             panic!("{source}")
         };
         assert_eq!(path.as_str(), "Users/admin/x.sh");
     }
     for source in ["inline", "Inline", "INLINE"] {
-        assert_eq!(
-            read_data(source, &encoded(SCRIPT)).unwrap(),
-            Source::Inline(SCRIPT.into())
-        );
+        assert_eq!(read_data(source, &encoded(SCRIPT)).unwrap(), Source::Inline(SCRIPT.into()));
     }
 }
 
@@ -69,10 +60,7 @@ fn missing_data_is_refused_in_the_services_own_words() {
         for source in [None, Some("inline"), Some("nonsense")] {
             let error = read(source, data, "creationScript", None).unwrap_err();
             assert_eq!(error.code, Code::EmptyScriptData);
-            assert_eq!(
-                error.to_string(),
-                "creationScript.scriptData cannot be null or empty"
-            );
+            assert_eq!(error.to_string(), "creationScript.scriptData cannot be null or empty");
         }
     }
 }
@@ -98,16 +86,10 @@ fn base64_is_read_with_white_space_without_padding_and_in_either_alphabet() {
 #[test]
 fn an_inline_script_may_have_1_mib_and_no_byte_more() {
     let largest = vec![b'#'; MAX_INLINE_BYTES];
-    assert_eq!(
-        read_data("inline", &encoded(&largest)).unwrap(),
-        Source::Inline(largest.clone())
-    );
+    assert_eq!(read_data("inline", &encoded(&largest)).unwrap(), Source::Inline(largest.clone()));
     let (code, message, _) = refusal("inline", &encoded([largest, vec![b'#']].concat()));
     assert_eq!(code, Code::TooLarge);
-    assert_eq!(
-        message,
-        "the inline script of `creationScript` is 1048577 bytes, more than 1048576"
-    );
+    assert_eq!(message, "the inline script of `creationScript` is 1048577 bytes, more than 1048576");
 }
 
 #[test]
@@ -176,10 +158,7 @@ fn no_secret_of_a_link_is_repeated() {
     ] {
         for source in ["inline", "workspaceStorage", "nonsense"] {
             let (_, message, hint) = refusal(source, data);
-            assert!(
-                !message.contains("SECRET") && !hint.contains("SECRET"),
-                "{message} {hint}"
-            );
+            assert!(!message.contains("SECRET") && !hint.contains("SECRET"), "{message} {hint}");
         }
     }
 }

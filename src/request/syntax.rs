@@ -10,30 +10,17 @@ use crate::error::{Code, Error};
 
 /// The text of a document that is JSON from end to end, at most 4 MiB, without its byte order mark.
 pub(super) fn check(document: &[u8]) -> Result<&str, Problem> {
-    let problem = |position, code, message: String, hint: &str| Problem {
-        position,
-        error: Error::new(code, message, hint),
-    };
+    let problem =
+        |position, code, message: String, hint: &str| Problem { position, error: Error::new(code, message, hint) };
     let start = Position { line: 1, column: 1 };
     if document.len() > MAX_REQUEST_BYTES {
-        let message = format!(
-            "request is {} bytes, more than {MAX_REQUEST_BYTES}",
-            document.len()
-        );
-        return Err(problem(
-            start,
-            Code::TooLarge,
-            message,
-            "put the script on the share and give its path",
-        ));
+        let message = format!("request is {} bytes, more than {MAX_REQUEST_BYTES}", document.len());
+        return Err(problem(start, Code::TooLarge, message, "put the script on the share and give its path"));
     }
     let document = document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document);
     let text = std::str::from_utf8(document).map_err(|error| {
         let at = position_at(document, error.valid_up_to());
-        let message = format!(
-            "request is not UTF-8 at line {} column {}",
-            at.line, at.column
-        );
+        let message = format!("request is not UTF-8 at line {} column {}", at.line, at.column);
         let hint = match document {
             [0xff, 0xfe, ..] | [0xfe, 0xff, ..] => {
                 "it is UTF-16: save it as UTF-8, in PowerShell with `-Encoding utf8`"
@@ -44,34 +31,18 @@ pub(super) fn check(document: &[u8]) -> Result<&str, Problem> {
     })?;
     if text.trim().is_empty() {
         let hint = r#"give a JSON object: `{"setupScripts": {"scripts": {…}}}`"#;
-        return Err(problem(
-            start,
-            Code::NotJson,
-            "request is empty".into(),
-            hint,
-        ));
+        return Err(problem(start, Code::NotJson, "request is empty".into(), hint));
     }
-    serde_json::from_str::<Checked>(text)
-        .map(|_| text)
-        .map_err(|error| {
-            let position = Position {
-                line: error.line(),
-                column: error.column(),
-            };
-            let hint = syntax_hint(text, position, error.is_eof());
-            Problem {
-                position,
-                error: Error::new(Code::NotJson, "request is not JSON", hint).because(error),
-            }
-        })
+    serde_json::from_str::<Checked>(text).map(|_| text).map_err(|error| {
+        let position = Position { line: error.line(), column: error.column() };
+        let hint = syntax_hint(text, position, error.is_eof());
+        Problem { position, error: Error::new(Code::NotJson, "request is not JSON", hint).because(error) }
+    })
 }
 
 /// The way out of a syntax error, from the character where the parser stopped.
 fn syntax_hint(text: &str, at: Position, is_eof: bool) -> &'static str {
-    let line = text
-        .split('\n')
-        .nth(at.line.saturating_sub(1))
-        .unwrap_or_default();
+    let line = text.split('\n').nth(at.line.saturating_sub(1)).unwrap_or_default();
     match line.as_bytes().get(at.column.saturating_sub(1)) {
         _ if is_eof => "the end is missing: was the file written and copied whole?",
         Some(b'\'') => "JSON knows double quotes only",

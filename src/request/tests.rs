@@ -5,7 +5,8 @@ use std::time::Duration;
 use super::*;
 use crate::error::{Code, Error};
 
-const ID: &str = "/subscriptions/0/resourceGroups/RG/providers/Microsoft.MachineLearningServices/workspaces/wks/computes/ci-1";
+const ID: &str =
+    "/subscriptions/0/resourceGroups/RG/providers/Microsoft.MachineLearningServices/workspaces/wks/computes/ci-1";
 
 /// A request of form 1 with this creation script.
 fn with_script(script: &str) -> String {
@@ -14,9 +15,7 @@ fn with_script(script: &str) -> String {
 
 /// The same with members beside a valid source.
 fn with_members(members: &str) -> String {
-    with_script(&format!(
-        r#"{{"scriptSource": "workspaceStorage", "scriptData": "Users/x.sh"{members}}}"#
-    ))
+    with_script(&format!(r#"{{"scriptSource": "workspaceStorage", "scriptData": "Users/x.sh"{members}}}"#))
 }
 
 fn creation(document: &str) -> ScriptRequest {
@@ -40,43 +39,23 @@ fn assert_refused(document: impl AsRef<[u8]>, code: Code, message: &str, hint: &
 fn the_three_forms_ask_for_the_same() {
     let scripts = r#"{"scripts": {"creationScript": {"scriptSource": "workspaceStorage", "scriptData": "Users/admin/x.sh",
         "scriptArguments": "gpu 'a b'", "timeout": "1.5m"}, "startupScript": {"scriptSource": "inline", "scriptData": "bHMK"}}}"#;
-    let instance =
-        format!(r#"{{"vmSize": "STANDARD_DS3_V2", "setupScripts": {scripts}, "schedules": null}}"#);
+    let instance = format!(r#"{{"vmSize": "STANDARD_DS3_V2", "setupScripts": {scripts}, "schedules": null}}"#);
     let resource = format!(
         r#"{{"id": "{ID}", "name": "ci-1", "type": "x", "location": "westeurope", "tags": {{"a": "b"}},
         "properties": {{"computeType": "ComputeInstance", "properties": {instance}, "isAttachedCompute": false}}}}"#
     );
-    let compute = format!(
-        r#"{{"properties": {{"computeType": "ComputeInstance", "setupScripts": {scripts}}}}}"#
-    );
-    for document in [
-        &format!(r#"{{"setupScripts": {scripts}}}"#),
-        &instance,
-        &resource,
-        &compute,
-    ] {
+    let compute = format!(r#"{{"properties": {{"computeType": "ComputeInstance", "setupScripts": {scripts}}}}}"#);
+    for document in [&format!(r#"{{"setupScripts": {scripts}}}"#), &instance, &resource, &compute] {
         let request = parse(document.as_bytes()).unwrap();
         let creation = request.creation.unwrap();
-        let Source::WorkspaceStorage(path) = &creation.source else {
-            panic!("{creation:?}")
-        };
+        let Source::WorkspaceStorage(path) = &creation.source else { panic!("{creation:?}") };
         assert_eq!(path.as_str(), "Users/admin/x.sh");
         assert_eq!(creation.arguments, ["gpu", "a b"]);
-        assert_eq!(
-            creation.timeout,
-            Timeout {
-                given: Some("1.5m".into()),
-                limit: Some(Duration::from_secs(90))
-            }
-        );
+        assert_eq!(creation.timeout, Timeout { given: Some("1.5m".into()), limit: Some(Duration::from_secs(90)) });
         let startup = request.startup.unwrap();
         assert_eq!(
             startup,
-            ScriptRequest {
-                source: Source::Inline(b"ls\n".into()),
-                arguments: vec![],
-                timeout: Timeout::default()
-            }
+            ScriptRequest { source: Source::Inline(b"ls\n".into()), arguments: vec![], timeout: Timeout::default() }
         );
         assert_eq!(request.warnings, []);
         if document == &resource {
@@ -90,13 +69,9 @@ fn the_three_forms_ask_for_the_same() {
 
 #[test]
 fn a_missing_or_null_script_is_none() {
-    for scripts in [
-        "{}",
-        r#"{"creationScript": null}"#,
-        r#"{"startupScript": null, "creationScript": null, "x": {}}"#,
-    ] {
-        let request =
-            parse(format!(r#"{{"setupScripts": {{"scripts": {scripts}}}}}"#).as_bytes()).unwrap();
+    for scripts in ["{}", r#"{"creationScript": null}"#, r#"{"startupScript": null, "creationScript": null, "x": {}}"#]
+    {
+        let request = parse(format!(r#"{{"setupScripts": {{"scripts": {scripts}}}}}"#).as_bytes()).unwrap();
         assert_eq!(request, Request::default());
     }
 }
@@ -138,20 +113,10 @@ fn what_is_not_utf_8_is_refused_and_a_byte_order_mark_is_not() {
         "request is not UTF-8 at line 2 column 8",
         "save it as UTF-8",
     );
-    assert_refused(
-        b"\xff\xfe{\0}\0",
-        Code::NotJson,
-        "request is not UTF-8 at line 1 column 1",
-        "it is UTF-16",
-    );
+    assert_refused(b"\xff\xfe{\0}\0", Code::NotJson, "request is not UTF-8 at line 1 column 1", "it is UTF-16");
     let marked = format!("\u{feff}{}", with_members(""));
     assert!(parse(marked.as_bytes()).unwrap().creation.is_some());
-    assert_refused(
-        "\u{feff}{x",
-        Code::NotJson,
-        "at line 1 column 2",
-        "correct it there",
-    );
+    assert_refused("\u{feff}{x", Code::NotJson, "at line 1 column 2", "correct it there");
 }
 
 #[test]
@@ -172,12 +137,7 @@ fn a_request_may_have_4_mib_and_no_byte_more() {
 fn deep_nesting_is_refused_and_not_followed() {
     let deep = "[".repeat(MAX_REQUEST_BYTES - 10);
     assert_refused(&deep, Code::NotJson, "recursion limit exceeded", "127 deep");
-    assert_refused(
-        "{\"a\":".repeat(500),
-        Code::NotJson,
-        "recursion limit exceeded",
-        "127 deep",
-    );
+    assert_refused("{\"a\":".repeat(500), Code::NotJson, "recursion limit exceeded", "127 deep");
 }
 
 #[test]
@@ -253,11 +213,7 @@ fn a_document_without_setup_scripts_is_refused_with_what_it_is_instead() {
 
 #[test]
 fn an_empty_script_is_refused_in_the_services_own_words() {
-    for script in [
-        "{}",
-        r#"{"scriptData": null}"#,
-        r#"{"scriptSource": "inline", "scriptData": ""}"#,
-    ] {
+    for script in ["{}", r#"{"scriptData": null}"#, r#"{"scriptSource": "inline", "scriptData": ""}"#] {
         assert_refused(
             with_script(script),
             Code::EmptyScriptData,
@@ -266,12 +222,7 @@ fn an_empty_script_is_refused_in_the_services_own_words() {
         );
     }
     let startup = r#"{"setupScripts": {"scripts": {"startupScript": {}}}}"#;
-    assert_refused(
-        startup,
-        Code::EmptyScriptData,
-        "startupScript.scriptData cannot be null or empty",
-        "",
-    );
+    assert_refused(startup, Code::EmptyScriptData, "startupScript.scriptData cannot be null or empty", "");
 }
 
 #[test]
@@ -312,11 +263,8 @@ fn a_scripts_name_in_the_wrong_case_is_refused_and_a_near_miss_is_a_warning() {
         "unknown member `Scripts`",
         "write `scripts`",
     );
-    let request =
-        parse(br#"{"setupScripts": {"scripts": {"creationScripts": {}, "other": 1}}}"#).unwrap();
-    let [warning] = &request.warnings[..] else {
-        panic!("{request:?}")
-    };
+    let request = parse(br#"{"setupScripts": {"scripts": {"creationScripts": {}, "other": 1}}}"#).unwrap();
+    let [warning] = &request.warnings[..] else { panic!("{request:?}") };
     assert_eq!(warning.code, "member-ignored");
     assert_eq!(warning.hint, "did you mean `creationScript`?");
 }
@@ -326,28 +274,16 @@ fn a_timeout_that_was_not_given_is_15_minutes() {
     for members in ["", r#", "timeout": null"#, r#", "timeout": """#] {
         assert_eq!(
             creation(&with_members(members)).timeout,
-            Timeout {
-                given: None,
-                limit: Some(Duration::from_secs(900))
-            }
+            Timeout { given: None, limit: Some(Duration::from_secs(900)) }
         );
     }
     let request = parse(with_members(r#", "timeout": "Nonem""#).as_bytes()).unwrap();
     let timeout = request.creation.unwrap().timeout;
-    assert_eq!(
-        timeout,
-        Timeout {
-            given: Some("Nonem".into()),
-            limit: Some(Duration::from_secs(900))
-        }
-    );
+    assert_eq!(timeout, Timeout { given: Some("Nonem".into()), limit: Some(Duration::from_secs(900)) });
     assert_eq!(request.warnings[0].code, "timeout-nonem");
     assert_eq!(
         creation(&with_members(r#", "timeout": "0""#)).timeout,
-        Timeout {
-            given: Some("0".into()),
-            limit: None
-        }
+        Timeout { given: Some("0".into()), limit: None }
     );
 }
 
@@ -359,30 +295,15 @@ fn a_bad_timeout_and_bad_arguments_are_refused() {
         "`creationScript.timeout` is not a duration: `PT20M`",
         "write `20m`",
     );
-    assert_refused(
-        with_members(r#", "timeout": "nonem""#),
-        Code::BadTimeout,
-        "`nonem`",
-        "such as `90s`",
-    );
+    assert_refused(with_members(r#", "timeout": "nonem""#), Code::BadTimeout, "`nonem`", "such as `90s`");
     assert_refused(
         with_members(r#", "scriptArguments": "it's""#),
         Code::UnclosedQuote,
         "single quote at character 3",
         "JSON array",
     );
-    assert_refused(
-        with_members(r#", "scriptArguments": "\u0000""#),
-        Code::BadArguments,
-        "NUL",
-        "",
-    );
-    assert_refused(
-        with_members(r#", "scriptArguments": ["a", "\u0000"]"#),
-        Code::BadArguments,
-        "NUL",
-        "",
-    );
+    assert_refused(with_members(r#", "scriptArguments": "\u0000""#), Code::BadArguments, "NUL", "");
+    assert_refused(with_members(r#", "scriptArguments": ["a", "\u0000"]"#), Code::BadArguments, "NUL", "");
 }
 
 #[test]
@@ -398,24 +319,14 @@ fn arguments_are_one_string_or_an_array_taken_as_it_is() {
 #[test]
 fn an_id_that_is_not_that_of_a_compute_and_a_name_that_contradicts_are_warnings() {
     let read = |id: &str, name: &str| {
-        let document =
-            format!(r#"{{"id": "{id}", "name": "{name}", "setupScripts": {{"scripts": {{}}}}}}"#);
+        let document = format!(r#"{{"id": "{id}", "name": "{name}", "setupScripts": {{"scripts": {{}}}}}}"#);
         parse(document.as_bytes()).unwrap()
     };
     assert_eq!(read(ID, "CI-1").warnings, []);
     let request = read("/x", "ci-1");
-    assert_eq!(
-        (request.id, request.warnings[0].code.as_str()),
-        (None, "id-ignored")
-    );
+    assert_eq!((request.id, request.warnings[0].code.as_str()), (None, "id-ignored"));
     let request = read(ID, "other");
-    assert_eq!(
-        (
-            request.id.unwrap().name.as_str(),
-            request.warnings[0].code.as_str()
-        ),
-        ("ci-1", "name-ignored")
-    );
+    assert_eq!((request.id.unwrap().name.as_str(), request.warnings[0].code.as_str()), ("ci-1", "name-ignored"));
 }
 
 #[test]
@@ -425,13 +336,7 @@ fn one_reading_gives_every_problem_with_its_place() {
     let found: Vec<_> = reading
         .problems
         .iter()
-        .map(|problem| {
-            (
-                problem.position.line,
-                problem.position.column,
-                problem.error.code,
-            )
-        })
+        .map(|problem| (problem.position.line, problem.position.column, problem.error.code))
         .collect();
     assert_eq!(
         found,
@@ -454,26 +359,14 @@ fn hostile_documents_cost_little_and_give_at_most_100_problems() {
         with_script(&format!("{{{}}}", many(r#""a":1"#))),
         with_script(&format!(r#"{{"scriptArguments": [{}]}}"#, many("1"))),
         with_script(&format!(r#"{{"{}": 1}}"#, "t".repeat(1_000_000))),
-        format!(
-            r#"{{"setupScripts": {{"scripts": {{"{}": 1}}}}}}"#,
-            "t".repeat(1_000_000)
-        ),
-        with_script(&format!(
-            r#"{{"scriptData": "x", "scriptSource": "{}"}}"#,
-            "t".repeat(1_000_000)
-        )),
+        format!(r#"{{"setupScripts": {{"scripts": {{"{}": 1}}}}}}"#, "t".repeat(1_000_000)),
+        with_script(&format!(r#"{{"scriptData": "x", "scriptSource": "{}"}}"#, "t".repeat(1_000_000))),
         with_members(&format!(r#", "timeout": "{}""#, "1h".repeat(500_000))),
         with_members(&format!(r#", "timeout": {}"#, "1".repeat(1_000_000))),
         with_members(&format!(r#", "timeout": "{}min""#, "1".repeat(1_000_000))),
         with_members(&format!(r#", "timeout": "0x{}p""#, "1".repeat(1_000_000))),
-        with_members(&format!(
-            r#", "scriptArguments": "{}'""#,
-            "a ".repeat(500_000)
-        )),
-        format!(
-            r#"{{"setupScripts": {{"scripts": {{}}}}, "id": "{}"}}"#,
-            "/".repeat(1_000_000)
-        ),
+        with_members(&format!(r#", "scriptArguments": "{}'""#, "a ".repeat(500_000))),
+        format!(r#"{{"setupScripts": {{"scripts": {{}}}}, "id": "{}"}}"#, "/".repeat(1_000_000)),
     ] {
         let reading = read(document.as_bytes(), None);
         assert!(reading.problems.len() <= 100);
@@ -482,9 +375,5 @@ fn hostile_documents_cost_little_and_give_at_most_100_problems() {
         }
     }
     // About 1 s unoptimised; one that is quadratic takes hours.
-    assert!(
-        start.elapsed() < Duration::from_secs(60),
-        "{:?}",
-        start.elapsed()
-    );
+    assert!(start.elapsed() < Duration::from_secs(60), "{:?}", start.elapsed());
 }

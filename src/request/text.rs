@@ -16,9 +16,7 @@ pub(super) fn shown(text: &str) -> String {
 pub(super) fn reads_like_text(bytes: &[u8]) -> bool {
     std::str::from_utf8(bytes).is_ok_and(|text| {
         !text.is_empty()
-            && text
-                .chars()
-                .all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t' | '\u{c}' | '\u{1b}'))
+            && text.chars().all(|c| !c.is_control() || matches!(c, '\n' | '\r' | '\t' | '\u{c}' | '\u{1b}'))
     })
 }
 

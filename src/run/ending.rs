@@ -89,9 +89,11 @@ impl Ending {
                     _ => see,
                 },
             ),
-            Self::Exited(status) => {
-                report(Code::ScriptFailed, format!("the script exited with code {} after {took}", code_of(*status)), see)
-            }
+            Self::Exited(status) => report(
+                Code::ScriptFailed,
+                format!("the script exited with code {} after {took}", code_of(*status)),
+                see,
+            ),
             Self::TimedOut(_) => {
                 let limit = outcome.timeout.as_ref().and_then(|timeout| timeout.seconds).unwrap_or_default();
                 let running = running_at_end(outcome);
@@ -176,7 +178,9 @@ mod tests {
 
     #[test]
     fn times_are_told_as_people_tell_them() {
-        for (seconds, text) in [(0.04, "0s"), (3.14, "3.1s"), (59.9, "59.9s"), (90.0, "1m 30s"), (900.2, "15m"), (7322.0, "2h 2m")] {
+        for (seconds, text) in
+            [(0.04, "0s"), (3.14, "3.1s"), (59.9, "59.9s"), (90.0, "1m 30s"), (900.2, "15m"), (7322.0, "2h 2m")]
+        {
             assert_eq!(human(seconds), text);
         }
     }

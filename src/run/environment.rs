@@ -49,7 +49,9 @@ impl Environment {
     pub fn of_script(parts: &Parts<'_>) -> Self {
         let machine = fs::read(MACHINE).unwrap_or_default();
         let mut all = parse_machine(&String::from_utf8_lossy(&machine));
-        for (name, value) in [("HOME", parts.home), ("USER", parts.login), ("LOGNAME", parts.login), ("SHELL", "/bin/bash")] {
+        for (name, value) in
+            [("HOME", parts.home), ("USER", parts.login), ("LOGNAME", parts.login), ("SHELL", "/bin/bash")]
+        {
             all.insert(name.into(), value.into());
         }
         for (name, value) in [("PATH", PATH), ("LANG", "C.UTF-8")] {
@@ -200,7 +202,8 @@ mod tests {
 
     #[test]
     fn the_machines_variables_are_read_as_pam_reads_them() {
-        let text = "A=1\nexport B=\"two words\"\n  C='x' # comment\n#D=no\nE=a#b\nF-G=bad\nH=\nI\nJ=say \"hi\"\nA=2\nB\n=x\n";
+        let text =
+            "A=1\nexport B=\"two words\"\n  C='x' # comment\n#D=no\nE=a#b\nF-G=bad\nH=\nI\nJ=say \"hi\"\nA=2\nB\n=x\n";
         let all: Vec<(String, String)> = parse_machine(text).into_iter().collect();
         let expected = [("A", "2"), ("C", "x' "), ("E", "a"), ("H", ""), ("J", "say \"hi\"")];
         assert_eq!(all, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
@@ -215,7 +218,8 @@ mod tests {
         assert_eq!(with_block(&first, &block(&identity(), "azureuser")), first);
 
         let other = Identity::new("my-rg", "my-ws", "ci-2").unwrap();
-        let second = String::from_utf8(with_block(&[&first[..], b"LAST=1\n"].concat(), &block(&other, "azureuser"))).unwrap();
+        let second =
+            String::from_utf8(with_block(&[&first[..], b"LAST=1\n"].concat(), &block(&other, "azureuser"))).unwrap();
         assert!(second.contains("CI_NAME=\"ci-2\"") && !second.contains("ci-1"), "{second}");
         assert!(second.ends_with("END ci-setup-agent\nLAST=1\n"), "{second}");
         assert_eq!(second.matches("BEGIN").count(), 1);
@@ -234,7 +238,13 @@ mod tests {
             home: "/root",
             login: "root",
         });
-        for (name, value) in [("HOME", "/root"), ("CI_NAME", "ci-1"), ("ADMIN_USERNAME", "azureuser"), ("MLFLOW_TRACKING_URI", "azureml://x"), ("DEBIAN_FRONTEND", "noninteractive")] {
+        for (name, value) in [
+            ("HOME", "/root"),
+            ("CI_NAME", "ci-1"),
+            ("ADMIN_USERNAME", "azureuser"),
+            ("MLFLOW_TRACKING_URI", "azureml://x"),
+            ("DEBIAN_FRONTEND", "noninteractive"),
+        ] {
             assert_eq!(environment.get(name), Some(value), "{name}");
         }
         assert!(std::env::var("CARGO_MANIFEST_DIR").is_ok() && environment.get("CARGO_MANIFEST_DIR").is_none());

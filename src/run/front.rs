@@ -30,7 +30,7 @@ use crate::{
     sys::{
         bell::Bell,
         channel::{self, Channel, Received},
-        fork, signals,
+        descriptors, fork, signals,
     },
 };
 
@@ -55,7 +55,7 @@ pub fn execute(context: &Context, mut job: Job, log: File, lock: &mut Option<Run
     let (mirror, flush_wait, grace) = (job.mirror.pid().as_raw(), job.flush_wait, job.grace);
     let (front, theirs) = channel::pair::<Order, Notice>().map_err(|error| internal("cannot make a channel", error))?;
     let forked = fork::spawn(|| {
-        drop(front);
+        descriptors::close_inherited(front.as_fd());
         i32::from(supervise::supervise(job, theirs, lock.take()).is_err())
     });
     let supervisor = forked.map_err(|error| internal("cannot start the supervisor", error))?;
@@ -71,7 +71,8 @@ pub fn execute(context: &Context, mut job: Job, log: File, lock: &mut Option<Run
     }
     // The supervisor is gone, and nobody but us knows its children now.
     let _ = waitpid(supervisor, None);
-    let apart: Vec<i32> = [Some(mirror), watch.passthrough.as_ref().map(|pass| pass.pid().as_raw())].into_iter().flatten().collect();
+    let apart: Vec<i32> =
+        [Some(mirror), watch.passthrough.as_ref().map(|pass| pass.pid().as_raw())].into_iter().flatten().collect();
     let mut tree = Tree::of_orphans(Leaf::find(&leaf_name(run.id())), &started.token, &apart);
     recover::end_orphans(&mut tree, grace.min(Duration::from_secs(1)));
     watch.finish_passthrough();

@@ -118,14 +118,22 @@ fn try_run(given: Given, call: &Call, known: &mut Known) -> Result<u8> {
     })?;
     let mut lock = Some(lock(&context, call)?);
     context.state.keep("request.json", &document)?;
-    context.state.keep("instance.json", &to_json(&KeptInstance { instance: context.instance(), share: context.settings.share.clone() }))?;
+    context.state.keep(
+        "instance.json",
+        &to_json(&KeptInstance { instance: context.instance(), share: context.settings.share.clone() }),
+    )?;
     recover::recover(&context);
     let warnings = request.warnings.clone();
     execute_due(&context, call, &request, inline, &warnings, &mut lock)
 }
 
 /// Reads and judges all that can be judged without the share.
-fn accept(settings: Settings, call: &Call, signals: SignalFd, known: &mut Known) -> Result<(Context, Request, Vec<u8>)> {
+fn accept(
+    settings: Settings,
+    call: &Call,
+    signals: SignalFd,
+    known: &mut Known,
+) -> Result<(Context, Request, Vec<u8>)> {
     let state = StateDir::open(&settings.state)?;
     let document = read_request(call.request.as_deref(), &state)?;
     let share = settings.share.as_ref().map(|share| share.to_string_lossy().into_owned());
@@ -145,7 +153,18 @@ fn accept(settings: Settings, call: &Call, signals: SignalFd, known: &mut Known)
     settings.share = settings.share.or_else(|| same.and_then(|kept| kept.share));
     let share = Share::of(identity.name(), &user, settings.share.as_deref());
     let print = call.print;
-    let context = Context { settings, identity, user, account: Some(account), share, state, oom_score: OomScore::protect(), signals, rehearsal: None, print };
+    let context = Context {
+        settings,
+        identity,
+        user,
+        account: Some(account),
+        share,
+        state,
+        oom_score: OomScore::protect(),
+        signals,
+        rehearsal: None,
+        print,
+    };
     Ok((context, request, document))
 }
 
@@ -287,7 +306,11 @@ fn tell_replayed(outcome: &Outcome, call: &Call) {
         let _ = show::print_json(outcome);
         return;
     }
-    show::eprintln(&format!("note: {} has run already and {}; --rerun runs it again", outcome.run_id, outcome.state.past()));
+    show::eprintln(&format!(
+        "note: {} has run already and {}; --rerun runs it again",
+        outcome.run_id,
+        outcome.state.past()
+    ));
     if let Some(error) = &outcome.error {
         show::report_error(error);
     }
@@ -301,5 +324,6 @@ impl Context {
 }
 
 fn internal(what: &str, error: io::Error) -> Error {
-    Error::new(Code::Internal, what, "see whether the machine is out of memory, processes or descriptors").because(error)
+    Error::new(Code::Internal, what, "see whether the machine is out of memory, processes or descriptors")
+        .because(error)
 }

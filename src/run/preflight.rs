@@ -51,16 +51,28 @@ pub(super) fn furnish(context: &Context) -> Vec<Warning> {
     let mut warnings = Vec::new();
     let mut note = |code: &str, what: &str, result: io::Result<()>| {
         if let Err(error) = result {
-            warnings.push(Warning::new(code, format!("{what}: {error}"), "sudo blocks, cron jobs and login shells may lack the CI_* variables"));
+            warnings.push(Warning::new(
+                code,
+                format!("{what}: {error}"),
+                "sudo blocks, cron jobs and login shells may lack the CI_* variables",
+            ));
         }
     };
-    note("environment-not-published", "cannot write `/etc/environment`", environment::publish(&context.identity, &context.user));
+    note(
+        "environment-not-published",
+        "cannot write `/etc/environment`",
+        environment::publish(&context.identity, &context.user),
+    );
     note("sudoers-not-written", &format!("cannot write `{SUDOERS}`"), publish_sudoers());
     let apt = context.state.path().join("apt.conf");
     if fs::read(&apt).is_ok_and(|old| old == APT_CONFIG.as_bytes()) {
         return warnings;
     }
-    note("apt-not-configured", "cannot write apt's settings", replace(&apt, APT_CONFIG.as_bytes(), Durability::Relaxed));
+    note(
+        "apt-not-configured",
+        "cannot write apt's settings",
+        replace(&apt, APT_CONFIG.as_bytes(), Durability::Relaxed),
+    );
     warnings
 }
 
@@ -81,7 +93,11 @@ fn publish_sudoers() -> io::Result<()> {
 pub(super) fn missing(text: &[u8], known_user: &str) -> Vec<Warning> {
     let mut warnings = Vec::new();
     if script::uses_sudo(text) && !environment::PATH.split(':').any(|folder| Path::new(folder).join("sudo").exists()) {
-        warnings.push(Warning::new("no-sudo", "the script uses sudo, which is not installed here", "install sudo, in the script before its first use or in the image"));
+        warnings.push(Warning::new(
+            "no-sudo",
+            "the script uses sudo, which is not installed here",
+            "install sudo, in the script before its first use or in the image",
+        ));
     }
     for user in script::sudo_users(text) {
         if user != known_user && User::named(&user).is_none() {

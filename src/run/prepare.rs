@@ -118,7 +118,8 @@ fn try_execute(
         .map_err(|error| internal("cannot pass the arguments on", error))?;
     let boot_id = outcome.boot_id.clone();
     let started = Started { run_id: run.id().to_owned(), boot_id, token, at: timestamp(SystemTime::now()) };
-    let spool = Spool::create(run, context.settings.output_limit).map_err(|error| internal("cannot make the spool", error))?;
+    let spool =
+        Spool::create(run, context.settings.output_limit).map_err(|error| internal("cannot make the spool", error))?;
     run.reserve();
     run.write_outcome(outcome, Durability::Relaxed).map_err(|error| internal("cannot write the outcome", error))?;
     let no_bell = |error| internal("cannot make an event descriptor", error);

@@ -7,13 +7,7 @@ use std::{
 
 use nix::sys::wait::{WaitPidFlag, waitpid};
 
-use super::{
-    Context,
-    cgroup::Leaf,
-    prepare,
-    supervise::leaf_name,
-    terminate::Tree,
-};
+use super::{Context, cgroup::Leaf, prepare, supervise::leaf_name, terminate::Tree};
 use crate::{
     error::Code,
     output::spool,
@@ -41,7 +35,12 @@ pub(super) fn recover(context: &Context) {
             end_orphans(&mut tree, Duration::from_secs(1));
         }
         let missing = blank_for(context, kind, &started);
-        interrupted_or(&run, Some(&history), "the agent or the machine went away while the script was running", missing);
+        interrupted_or(
+            &run,
+            Some(&history),
+            "the agent or the machine went away while the script was running",
+            missing,
+        );
     }
 }
 

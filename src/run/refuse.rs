@@ -1,6 +1,9 @@
 //! Refusals: nothing runs, nothing is used up, and the reason is told wherever somebody may look for it.
 
-use std::{fs::File, time::{Duration, Instant, SystemTime}};
+use std::{
+    fs::File,
+    time::{Duration, Instant, SystemTime},
+};
 
 use nix::poll::{PollFd, PollFlags, ppoll};
 

@@ -4,8 +4,8 @@
 use std::{path::Path, time::Duration};
 
 use rustbus::{
-    RpcConn, message_builder::MessageBuilder, connection::Timeout, standard_messages,
-    message_builder::MarshalledMessage,
+    RpcConn, connection::Timeout, message_builder::MarshalledMessage, message_builder::MessageBuilder,
+    standard_messages,
 };
 
 rustbus::dbus_variant_sig!(Property, Text => String; Flag => bool; Pids => Vec<u32>);
@@ -27,21 +27,27 @@ pub fn enter(name: &str, pids: &[u32]) -> Result<(), String> {
 
 fn try_enter(unit: &str, pids: &[u32]) -> Result<(), String> {
     let patience = Timeout::Duration(PATIENCE);
-    let problem = |what: &str| { let what = what.to_owned(); move |error: &dyn std::fmt::Debug| format!("{what}: {error:?}") };
+    let problem = |what: &str| {
+        let what = what.to_owned();
+        move |error: &dyn std::fmt::Debug| format!("{what}: {error:?}")
+    };
     let mut bus = RpcConn::system_conn(patience).map_err(|error| problem("no bus")(&error))?;
     let mut ask = |mut call: MarshalledMessage| -> Result<MarshalledMessage, String> {
         let serial = bus.send_message(&mut call).map_err(|error| problem("cannot ask")(&error))?;
         let serial = serial.write_all().map_err(|(_, error)| problem("cannot ask")(&error))?;
         let answer = bus.wait_response(serial, patience).map_err(|error| problem("no answer")(&error))?;
         match answer.typ {
-            rustbus::MessageType::Error => Err(answer.body.parser().get::<String>().unwrap_or_else(|_| "refused".into())),
+            rustbus::MessageType::Error => {
+                Err(answer.body.parser().get::<String>().unwrap_or_else(|_| "refused".into()))
+            }
             _ => Ok(answer),
         }
     };
     let rule = "type='signal',sender='org.freedesktop.systemd1',interface='org.freedesktop.systemd1.Manager',member='JobRemoved'";
     ask(standard_messages::add_match(rule))?;
     let answer = ask(start_transient_unit(unit, pids)?)?;
-    let job: rustbus::wire::ObjectPath<String> = answer.body.parser().get().map_err(|error| problem("odd answer")(&error))?;
+    let job: rustbus::wire::ObjectPath<String> =
+        answer.body.parser().get().map_err(|error| problem("odd answer")(&error))?;
     loop {
         let signal = bus.wait_signal(patience).map_err(|error| problem("no end of the job")(&error))?;
         let mut body = signal.body.parser();

@@ -57,7 +57,8 @@ pub enum Started {
     NotYet,
 }
 
-const STAGES: [&str; 4] = ["prepare the process of", "enter the working directory of", "start the interpreter of", "start"];
+const STAGES: [&str; 4] =
+    ["prepare the process of", "enter the working directory of", "start the interpreter of", "start"];
 
 impl Invocation {
     /// `INTERPRETER [OPTION] SCRIPT ARG…`, where the interpreter opens `file`.

@@ -401,7 +401,11 @@ impl Supervisor {
                 at: outcome.ended_at.clone().unwrap_or_default(),
             };
             if let Err(error) = history.ended(&ended) {
-                self.warn(Warning::new("end-not-recorded", error.chain(), "the next start may report this run as interrupted"));
+                self.warn(Warning::new(
+                    "end-not-recorded",
+                    error.chain(),
+                    "the next start may report this run as interrupted",
+                ));
             }
         }
         let tail = self.hand_over_tail();
@@ -472,7 +476,8 @@ impl Supervisor {
         self.is_mirrored = true;
         self.publish(Durability::Synced);
         self.job.mirror.finish();
-        while !self.job.mirror.is_complete() && Instant::now() < until && self.job.mirror.is_alive() && !self.is_urgent {
+        while !self.job.mirror.is_complete() && Instant::now() < until && self.job.mirror.is_alive() && !self.is_urgent
+        {
             self.turn(Some(until), None);
         }
         if !self.job.mirror.is_complete() {

@@ -4,12 +4,7 @@
 //! supervisor are the run, whatever session, group, user or cgroup they moved to, and what systemd, cron
 //! or Docker started on the script's behalf is not among them.
 
-use std::{
-    collections::HashMap,
-    fs,
-    os::unix::fs::MetadataExt,
-    time::Duration,
-};
+use std::{collections::HashMap, fs, os::unix::fs::MetadataExt, time::Duration};
 
 use nix::{errno::Errno, sys::signal::Signal, unistd::Pid};
 
@@ -125,7 +120,8 @@ fn describe(seen: &Seen) -> Option<Process> {
 fn command_line(pid: i32) -> String {
     const LONGEST: usize = 512;
     let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let words: Vec<_> = text.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(String::from_utf8_lossy).collect();
+    let words: Vec<_> =
+        text.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(String::from_utf8_lossy).collect();
     if words.is_empty() {
         return format!("[{}]", program_name(pid));
     }

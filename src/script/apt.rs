@@ -8,12 +8,8 @@ use nix::{
 };
 
 /// The locks that apt and dpkg take, in the order in which they take them.
-pub const LOCKS: [&str; 4] = [
-    "/var/lib/apt/lists/lock",
-    "/var/cache/apt/archives/lock",
-    "/var/lib/dpkg/lock-frontend",
-    "/var/lib/dpkg/lock",
-];
+pub const LOCKS: [&str; 4] =
+    ["/var/lib/apt/lists/lock", "/var/cache/apt/archives/lock", "/var/lib/dpkg/lock-frontend", "/var/lib/dpkg/lock"];
 
 /// Whether a script's text names apt or dpkg.
 pub fn is_named_in(text: &[u8]) -> bool {

@@ -137,10 +137,13 @@ pub fn refuse_absolute_sudo(text: &[u8]) -> Result<()> {
     let text = String::from_utf8_lossy(text);
     for (number, line) in (1..).zip(text.lines()) {
         let code = line.trim_start();
-        if !code.starts_with('#') && words(code.as_bytes()).any(|word| word.starts_with('/') && word.ends_with("/sudo")) {
+        if !code.starts_with('#') && words(code.as_bytes()).any(|word| word.starts_with('/') && word.ends_with("/sudo"))
+        {
             return Err(Error::new(
                 Code::AbsoluteSudo,
-                format!("line {number} of the script names sudo by an absolute path, and a rehearsal plays sudo by a stand-in"),
+                format!(
+                    "line {number} of the script names sudo by an absolute path, and a rehearsal plays sudo by a stand-in"
+                ),
                 "write `sudo`; `PATH` holds it on every instance",
             ));
         }

@@ -174,7 +174,10 @@ impl Share {
     ) -> Result<(Report, Option<File>), NotFound> {
         let internal = |error| {
             let message = "cannot start a process to look at the share";
-            NotFound::Refused(Error::new(Code::Internal, message, "see whether the machine is out of memory or processes").because(error))
+            NotFound::Refused(
+                Error::new(Code::Internal, message, "see whether the machine is out of memory or processes")
+                    .because(error),
+            )
         };
         // The process itself knows why it waits, and says so when its time is up; only where it hangs in
         // the kernel does its parent have to give up on it.
@@ -290,7 +293,8 @@ impl Share {
             }
             [] => format!("look at the folder `{}`", self.root.join(folder).display()),
             names => {
-                let names: Vec<String> = names.iter().map(|name| format!("`{}`", folder.join(name).display())).collect();
+                let names: Vec<String> =
+                    names.iter().map(|name| format!("`{}`", folder.join(name).display())).collect();
                 format!("did you mean {}?", names.join(" or "))
             }
         };
@@ -304,7 +308,8 @@ impl Share {
         match reason {
             Look::Failing(error) => {
                 let error = io::Error::from_raw_os_error(error);
-                Error::new(Code::ShareNotMounted, format!("share `{root}` still failed after {patience}"), hint).because(error)
+                Error::new(Code::ShareNotMounted, format!("share `{root}` still failed after {patience}"), hint)
+                    .because(error)
             }
             Look::NotReady | Look::Refused(_) => {
                 Error::new(Code::ShareNotMounted, format!("share `{root}` was not mounted within {patience}"), hint)
@@ -347,7 +352,8 @@ fn refused(error: &Error) -> Report {
 }
 
 fn unreadable(path: &SharePath, error: io::Error) -> Error {
-    Error::new(Code::Unreadable, format!("cannot read script `{path}`"), "give root the right to read it").because(error)
+    Error::new(Code::Unreadable, format!("cannot read script `{path}`"), "give root the right to read it")
+        .because(error)
 }
 
 /// Whether two paths name one folder: same device, same inode.
@@ -364,7 +370,8 @@ fn near(wanted: &str, names: Vec<String>) -> Vec<String> {
         let (name, wanted) = (name.to_lowercase(), wanted.to_lowercase());
         strsim::jaro_winkler(&name, &wanted)
     };
-    let mut near: Vec<(f64, String)> = names.into_iter().map(|name| (score(&name), name)).filter(|(score, _)| *score > 0.85).collect();
+    let mut near: Vec<(f64, String)> =
+        names.into_iter().map(|name| (score(&name), name)).filter(|(score, _)| *score > 0.85).collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     near.into_iter().take(2).map(|(_, name)| name).collect()
 }

@@ -58,7 +58,10 @@ impl Records {
         let logs = logs.ok_or_else(|| {
             Error::new(
                 Code::MissingIdentity,
-                format!("cannot read the state directory `{}`, and which instance's logs to read is not known", settings.state.display()),
+                format!(
+                    "cannot read the state directory `{}`, and which instance's logs to read is not known",
+                    settings.state.display()
+                ),
                 "call it with sudo, or name the instance with --name",
             )
         })?;
@@ -69,7 +72,9 @@ impl Records {
     pub fn all(&self) -> Vec<Entry> {
         let folders = self.folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
         let mut entries: Vec<Entry> = folders.filter_map(|entry| read(&entry.path())).collect();
-        entries.sort_by(|a, b| (&a.outcome.started_at, &a.outcome.run_id).cmp(&(&b.outcome.started_at, &b.outcome.run_id)));
+        entries.sort_by(|a, b| {
+            (&a.outcome.started_at, &a.outcome.run_id).cmp(&(&b.outcome.started_at, &b.outcome.run_id))
+        });
         entries
     }
 
@@ -85,8 +90,14 @@ impl Records {
         };
         let newest = entries.last().map(|entry| entry.outcome.run_id.clone());
         found.map(|index| entries.swap_remove(index)).ok_or_else(|| {
-            let message = run.map_or_else(|| "there is no run yet".to_owned(), |run| format!("there is no run `{}`", crate::error::one_line(run)));
-            let hint = newest.map_or_else(|| "`ci-setup-agent run` makes one".to_owned(), |newest| format!("the newest one is `{newest}`; `ci-setup-agent status` lists all"));
+            let message = run.map_or_else(
+                || "there is no run yet".to_owned(),
+                |run| format!("there is no run `{}`", crate::error::one_line(run)),
+            );
+            let hint = newest.map_or_else(
+                || "`ci-setup-agent run` makes one".to_owned(),
+                |newest| format!("the newest one is `{newest}`; `ci-setup-agent status` lists all"),
+            );
             Error::new(Code::NoSuchRun, message, hint)
         })
     }

@@ -69,7 +69,12 @@ fn table(outcomes: &[Outcome]) -> String {
     for outcome in outcomes {
         let exit = outcome.exit_code.map_or_else(|| "-".into(), |code| code.to_string());
         let time = outcome.elapsed_seconds.map_or_else(|| "-".into(), crate::run::ending::human);
-        text += &format!("{:<32} {:<12} {exit:>5} {time:>9} {:>12}\n", outcome.run_id, outcome.state.word(), outcome.output.bytes);
+        text += &format!(
+            "{:<32} {:<12} {exit:>5} {time:>9} {:>12}\n",
+            outcome.run_id,
+            outcome.state.word(),
+            outcome.output.bytes
+        );
     }
     text
 }
@@ -78,7 +83,14 @@ fn detail(outcome: &Outcome) -> String {
     let mut text = String::new();
     let mut row = |name: &str, value: String| text += &format!("{name:<11}{value}\n");
     row("run", outcome.run_id.clone());
-    row("state", format!("{}{}", outcome.state.word(), outcome.exit_code.map_or_else(String::new, |code| format!(", exit code {code}"))));
+    row(
+        "state",
+        format!(
+            "{}{}",
+            outcome.state.word(),
+            outcome.exit_code.map_or_else(String::new, |code| format!(", exit code {code}"))
+        ),
+    );
     if let Some(instance) = &outcome.instance {
         row("instance", instance.identity.to_string());
     }
@@ -95,7 +107,8 @@ fn detail(outcome: &Outcome) -> String {
         row("took", crate::run::ending::human(seconds));
     }
     let output = &outcome.output;
-    let mirror = serde_json::to_value(output.mirror).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default();
+    let mirror =
+        serde_json::to_value(output.mirror).ok().and_then(|word| word.as_str().map(str::to_owned)).unwrap_or_default();
     row("output", format!("{} bytes, {} on the share ({mirror})", output.bytes, output.mirrored_bytes));
     if let Some(path) = &output.mirror_path {
         row("log", path.clone());

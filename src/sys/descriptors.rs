@@ -3,7 +3,7 @@
 use std::{
     fs::File,
     io,
-    os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
+    os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd},
 };
 
 use nix::{
@@ -57,9 +57,7 @@ pub fn install_stdio(fds: [BorrowedFd<'_>; 3]) -> io::Result<()> {
 pub fn close_others_on_exec() {
     // SAFETY: close_range with CLOSE_RANGE_CLOEXEC closes nothing, it only sets a flag.
     #[expect(unsafe_code, reason = "close_range(2) has no wrapper in nix")]
-    let done = unsafe {
-        libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC)
-    };
+    let done = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
     if done == 0 {
         return;
     }
@@ -91,6 +89,16 @@ pub fn close_all_but(kept: &[BorrowedFd<'_>]) {
                 libc::close(number);
             }
         }
+    }
+}
+
+/// Closes a descriptor whose owner belongs to the parent of this freshly forked child: the other end must be
+/// able to see that the parent is gone.
+pub fn close_inherited(fd: BorrowedFd<'_>) {
+    // SAFETY: the owner is never used or dropped in this process, which ends by `_exit`.
+    #[expect(unsafe_code, reason = "close(2) of a descriptor whose owner was left behind by fork")]
+    unsafe {
+        libc::close(fd.as_raw_fd());
     }
 }
 

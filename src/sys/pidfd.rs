@@ -1,9 +1,6 @@
 //! Handles on processes that cannot be reused for another process, unlike pids.
 
-use std::{
-
-    os::fd::{AsRawFd, FromRawFd, OwnedFd},
-};
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use nix::{errno::Errno, libc, sys::signal::Signal};
 
@@ -35,9 +32,7 @@ impl PidFd {
         let none: *const libc::siginfo_t = std::ptr::null();
         // SAFETY: a null siginfo is allowed and means a plain kill(2).
         #[expect(unsafe_code, reason = "pidfd_send_signal(2) has no wrapper in nix")]
-        let done = unsafe {
-            libc::syscall(libc::SYS_pidfd_send_signal, self.0.as_raw_fd(), signal as i32, none, 0)
-        };
+        let done = unsafe { libc::syscall(libc::SYS_pidfd_send_signal, self.0.as_raw_fd(), signal as i32, none, 0) };
         Errno::result(done).map(drop)
     }
 }
@@ -49,4 +44,3 @@ impl PidFd {
 pub fn available() -> bool {
     !matches!(PidFd::open(std::process::id().cast_signed()), Err(Errno::ENOSYS | Errno::EPERM))
 }
-

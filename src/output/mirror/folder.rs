@@ -197,7 +197,8 @@ fn below(parent: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
 fn is_empty_and_ours(folder: &OwnedFd) -> io::Result<bool> {
     let owner = File::from(folder.try_clone()?).metadata()?.uid();
     let mut listing = nix::dir::Dir::from_fd(folder.try_clone()?)?;
-    let names = listing.iter().filter_map(Result::ok).filter(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."));
+    let names =
+        listing.iter().filter_map(Result::ok).filter(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."));
     Ok(names.count() == 0 && owner == nix::unistd::geteuid().as_raw())
 }
 

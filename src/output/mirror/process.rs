@@ -8,9 +8,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::{
-    poll::{PollFd, PollFlags, ppoll},
-};
+use nix::poll::{PollFd, PollFlags, ppoll};
 
 use super::{
     Order, Report,
@@ -190,7 +188,8 @@ impl Process {
             self.warned = true;
             self.send(&Report::Warning(Warning::new(
                 "mirror-as-root",
-                "the rights of the instance's user do not suffice to write logs to the share; root's are used".to_owned(),
+                "the rights of the instance's user do not suffice to write logs to the share; root's are used"
+                    .to_owned(),
                 "let the user write to `Logs` on the share",
             )));
         }

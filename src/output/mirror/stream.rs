@@ -115,7 +115,8 @@ impl Stream {
         // What this machine has cached says nothing about the server.
         let _ = nix::fcntl::posix_fadvise(&fresh, 0, 0, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED);
         let found = fresh.metadata()?;
-        let is_same = self.copy.as_ref().and_then(|copy| copy.metadata().ok()).is_some_and(|held| held.ino() == found.ino());
+        let is_same =
+            self.copy.as_ref().and_then(|copy| copy.metadata().ok()).is_some_and(|held| held.ino() == found.ino());
         if !is_same {
             self.is_doubtful = true;
         }
