@@ -1,1 +1,4 @@
 //! Tests of the real program.
+
+mod harness;
+mod support;
