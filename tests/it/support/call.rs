@@ -40,7 +40,10 @@ pub struct Call {
 }
 
 impl Call {
-    pub fn new<Argument: Into<String>>(door: Door, arguments: impl IntoIterator<Item = Argument>) -> Self {
+    pub fn new<Argument: Into<String>>(
+        door: Door,
+        arguments: impl IntoIterator<Item = Argument>,
+    ) -> Self {
         Self {
             door,
             arguments: arguments.into_iter().map(Into::into).collect(),
@@ -77,17 +80,36 @@ impl Call {
     pub fn command(&self) -> Command {
         let mut command = Command::new("setpriv");
         // Dies with the thread that started it; the room would die anyway, this only is sooner.
-        command.args(["--pdeathsig", "KILL", "--", "sh", "-c", "echo 0 > \"$0\" && exec \"$@\""]);
+        command.args([
+            "--pdeathsig",
+            "KILL",
+            "--",
+            "sh",
+            "-c",
+            "echo 0 > \"$0\" && exec \"$@\"",
+        ]);
         command.arg(&self.door.cgroup);
         // nsenter joins namespaces, not cgroups, hence the line above; and it forks, to get into the pid namespace.
         command.args(["nsenter", "--target", &self.door.leader.to_string()]);
-        command.args(["--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--"]);
+        command.args([
+            "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--",
+        ]);
         // What follows runs inside and replaces itself: setsid does not fork, as nsenter's child leads no group.
         command.arg("setsid");
         if let Some(user) = &self.user {
-            command.args(["setpriv", "--reuid", user, "--regid", user, "--init-groups", "--inh-caps=-all"]);
+            command.args([
+                "setpriv",
+                "--reuid",
+                user,
+                "--regid",
+                user,
+                "--init-groups",
+                "--inh-caps=-all",
+            ]);
         }
-        command.args(["env", &format!("--chdir={}", self.folder), "--"]).args(&self.arguments);
+        command
+            .args(["env", &format!("--chdir={}", self.folder), "--"])
+            .args(&self.arguments);
         command.env_clear().envs(&self.environment);
         command
     }
@@ -95,7 +117,11 @@ impl Call {
     /// Starts it; its output is read all the time.
     pub fn spawn(self) -> Spawned {
         let mut command = self.command();
-        command.stdin(if self.input.is_some() { Stdio::piped() } else { Stdio::null() });
+        command.stdin(if self.input.is_some() {
+            Stdio::piped()
+        } else {
+            Stdio::null()
+        });
         command.stdout(Stdio::piped()).stderr(Stdio::piped());
         let mut child = command.spawn().expect("util-linux's setpriv on the host");
         if let (Some(input), Some(mut pipe)) = (self.input, child.stdin.take()) {
@@ -104,7 +130,12 @@ impl Call {
         }
         let stdout = Stream::of(child.stdout.take().expect("a pipe"));
         let stderr = Stream::of(child.stderr.take().expect("a pipe"));
-        Spawned { child, stdout, stderr, arguments: self.arguments }
+        Spawned {
+            child,
+            stdout,
+            stderr,
+            arguments: self.arguments,
+        }
     }
 
     /// Runs it to its end. What it leaves behind may keep its output open: that is not waited for.
@@ -128,7 +159,11 @@ impl Ran {
     /// Fails the test, with all output, unless it exited 0. Returns stdout.
     #[track_caller]
     pub fn ok(self) -> String {
-        assert_eq!(self.code, 0, "stdout: {}\nstderr: {}", self.stdout, self.stderr);
+        assert_eq!(
+            self.code, 0,
+            "stdout: {}\nstderr: {}",
+            self.stdout, self.stderr
+        );
         self.stdout
     }
 }
@@ -146,11 +181,20 @@ impl Spawned {
     pub fn pid(&self) -> i32 {
         let entering = i32::try_from(self.child.id()).expect("a process id");
         wait_until(&format!("{:?} to start", self.arguments), || {
-            let inside = children(entering).into_iter().filter_map(Process::of).next();
-            let Some(inside) = inside else { return Err(format!("{:?}", Process::of(entering))) };
+            let inside = children(entering)
+                .into_iter()
+                .filter_map(Process::of)
+                .next();
+            let Some(inside) = inside else {
+                return Err(format!("{:?}", Process::of(entering)));
+            };
             let helper = inside.command.split(' ').next().unwrap_or_default();
             let on_its_way = ["setpriv", "sh", "nsenter", "setsid", "env"].contains(&helper);
-            if on_its_way && helper != self.arguments[0] { Err(inside.command) } else { Ok(inside.pid) }
+            if on_its_way && helper != self.arguments[0] {
+                Err(inside.command)
+            } else {
+                Ok(inside.pid)
+            }
         })
     }
 
@@ -176,12 +220,20 @@ impl Spawned {
         let status = self.child.wait().expect("wait");
         let (stdout, stderr) = (text(&self.stdout), text(&self.stderr));
         let bytes = self.stdout.lock().expect("a stream").bytes.clone();
-        Ran { stdout, stderr, code: shell_code(status), bytes }
+        Ran {
+            stdout,
+            stderr,
+            code: shell_code(status),
+            bytes,
+        }
     }
 }
 
 fn shell_code(status: ExitStatus) -> i32 {
-    status.code().or(status.signal().map(|signal| 128 + signal)).expect("an ended process")
+    status
+        .code()
+        .or(status.signal().map(|signal| 128 + signal))
+        .expect("an ended process")
 }
 
 /// One output pipe and what came through it. Whoever holds the lock may read: the thread that keeps the pipe
@@ -200,11 +252,20 @@ impl Stream {
     fn of(pipe: impl ReadAsFd + 'static) -> Arc<Mutex<Self>> {
         fcntl(&pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK)).expect("a pipe that does not block");
         let ready = pipe.as_fd().try_clone_to_owned().expect("a descriptor");
-        let stream = Arc::new(Mutex::new(Self { pipe: Box::new(pipe), bytes: Vec::new(), open: true }));
+        let stream = Arc::new(Mutex::new(Self {
+            pipe: Box::new(pipe),
+            bytes: Vec::new(),
+            open: true,
+        }));
         let weak: Weak<Mutex<Self>> = Arc::downgrade(&stream);
         std::thread::spawn(move || {
             // The time limit is for noticing that nobody wants the output any more.
-            let mut wait = || poll(&mut [PollFd::new(ready.as_fd(), PollFlags::POLLIN)], PollTimeout::from(200u8));
+            let wait = || {
+                poll(
+                    &mut [PollFd::new(ready.as_fd(), PollFlags::POLLIN)],
+                    PollTimeout::from(200u8),
+                )
+            };
             while wait().is_ok() {
                 let Some(stream) = weak.upgrade() else { return };
                 let mut stream = stream.lock().expect("a stream");

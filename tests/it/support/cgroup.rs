@@ -18,16 +18,23 @@ impl Cgroup {
     pub fn named(name: &str) -> Self {
         let below = |root: PathBuf| root.join("ci-setup-agent-tests").join(name);
         // Where it sits depends on the host: /sys/fs/cgroup (systemd hosts), /sys/fs/cgroup/unified (hybrid ones).
-        let root = mount_point("cgroup2", "").expect("the tests need cgroup v2 mounted, at any place");
+        let root =
+            mount_point("cgroup2", "").expect("the tests need cgroup v2 mounted, at any place");
         let shadow = mount_point("cgroup", "name=systemd");
-        Self { path: below(root), shadow: shadow.map(below) }
+        Self {
+            path: below(root),
+            shadow: shadow.map(below),
+        }
     }
 
     /// Makes the folder `child` within, and returns its `cgroup.procs`.
     pub fn make(&self, child: &str) -> PathBuf {
         let path = self.path.join(child);
         if let Err(error) = fs::create_dir_all(&path) {
-            panic!("cannot make the cgroup {}: {error}; the tests need a writable cgroup v2", path.display());
+            panic!(
+                "cannot make the cgroup {}: {error}; the tests need a writable cgroup v2",
+                path.display()
+            );
         }
         path.join("cgroup.procs")
     }
@@ -43,7 +50,11 @@ impl Cgroup {
             let _ = fs::write(self.path.join("cgroup.kill"), "1");
             wait_until("the cgroup of a room to be empty", || {
                 let _ = remove_tree(&self.path);
-                if self.path.exists() { Err(fs::read_to_string(self.path.join("cgroup.events"))) } else { Ok(()) }
+                if self.path.exists() {
+                    Err(fs::read_to_string(self.path.join("cgroup.events")))
+                } else {
+                    Ok(())
+                }
             });
         }
         if let Some(shadow) = &self.shadow {
@@ -68,7 +79,8 @@ fn mount_point(kind: &str, option: &str) -> Option<PathBuf> {
     mounts.lines().find_map(|line| {
         let (mount, kind_and_options) = line.split_once(" - ")?;
         let (found, options) = kind_and_options.split_once(' ')?;
-        let matches = found == kind && (option.is_empty() || options.split([' ', ',']).any(|word| word == option));
+        let matches = found == kind
+            && (option.is_empty() || options.split([' ', ',']).any(|word| word == option));
         matches.then(|| PathBuf::from(mount.split(' ').nth(4).unwrap_or_default()))
     })
 }

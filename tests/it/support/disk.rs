@@ -38,8 +38,14 @@ impl Disk {
             fs::create_dir(folder.join(part)).expect("a new folder");
         }
         // As the service mounts it: everybody may write.
-        fs::set_permissions(folder.join("share"), fs::Permissions::from_mode(0o777)).expect("chmod of the share");
-        let disk = Self { name, folder, image: image.to_owned(), _alive: alive };
+        fs::set_permissions(folder.join("share"), fs::Permissions::from_mode(0o777))
+            .expect("chmod of the share");
+        let disk = Self {
+            name,
+            folder,
+            image: image.to_owned(),
+            _alive: alive,
+        };
         disk.mount();
         disk
     }
@@ -53,7 +59,11 @@ impl Disk {
             .args(["-a", "--reflink=auto"])
             .args([self.folder.join("upper/."), copy.folder.join("upper")])
             .status();
-        assert!(status.is_ok_and(|status| status.success()), "cannot copy {}", self.folder.display());
+        assert!(
+            status.is_ok_and(|status| status.success()),
+            "cannot copy {}",
+            self.folder.display()
+        );
         copy.mount();
         copy
     }
@@ -74,8 +84,12 @@ impl Disk {
     }
 
     fn mount(&self) {
-        let [upper, work] = ["upper", "work"].map(|part| self.folder.join(part).display().to_string());
-        let options = format!("lowerdir={},upperdir={upper},workdir={work}", self.image.display());
+        let [upper, work] =
+            ["upper", "work"].map(|part| self.folder.join(part).display().to_string());
+        let options = format!(
+            "lowerdir={},upperdir={upper},workdir={work}",
+            self.image.display()
+        );
         mount(Some("overlay"), &self.root(), Some("overlay"), MsFlags::empty(), Some(options.as_str())).unwrap_or_else(
             |error| {
                 panic!(
@@ -89,8 +103,13 @@ impl Disk {
     /// Also whatever a test has mounted below, a share that hangs included: hence detached, not waited for.
     fn unmount(&self) {
         let mounts = fs::read_to_string("/proc/thread-self/mountinfo").unwrap_or_default();
-        let points = mounts.lines().filter_map(|line| line.split(' ').nth(4)).map(Path::new);
-        let mut below: Vec<_> = points.filter(|point| point.starts_with(&self.folder)).collect();
+        let points = mounts
+            .lines()
+            .filter_map(|line| line.split(' ').nth(4))
+            .map(Path::new);
+        let mut below: Vec<_> = points
+            .filter(|point| point.starts_with(&self.folder))
+            .collect();
         below.reverse();
         for point in below {
             let _ = umount2(point, MntFlags::MNT_DETACH);
@@ -118,12 +137,20 @@ fn own_mounts() {
     // systemd-nspawn leaves a folder for each machine here, and refuses to remove it where /run is no tmpfs.
     let leavings = "/run/systemd/nspawn";
     fs::create_dir_all(leavings).expect("the folder of systemd-nspawn");
-    mount(Some("tmpfs"), leavings, Some("tmpfs"), MsFlags::empty(), None::<&str>).expect("a tmpfs");
+    mount(
+        Some("tmpfs"),
+        leavings,
+        Some("tmpfs"),
+        MsFlags::empty(),
+        None::<&str>,
+    )
+    .expect("a tmpfs");
 }
 
 /// A new scratch folder, locked until the returned file is closed. Removes stale ones first.
 fn claim_folder() -> (String, PathBuf, File) {
-    let scratch = std::env::var_os("SETUP_TESTS_SCRATCH").unwrap_or_else(|| "/var/tmp/ci-setup-agent-tests".into());
+    let scratch = std::env::var_os("SETUP_TESTS_SCRATCH")
+        .unwrap_or_else(|| "/var/tmp/ci-setup-agent-tests".into());
     let scratch = PathBuf::from(scratch);
     fs::create_dir_all(&scratch).expect("the scratch folder");
     // Held while folders come and go: otherwise a folder could be swept between its creation and its lock.
@@ -146,7 +173,9 @@ fn claim_folder() -> (String, PathBuf, File) {
 fn sweep(scratch: &Path) {
     for entry in fs::read_dir(scratch).expect("the scratch folder").flatten() {
         let folder = entry.path();
-        let Ok(alive) = File::open(folder.join("alive")) else { continue };
+        let Ok(alive) = File::open(folder.join("alive")) else {
+            continue;
+        };
         match alive.try_lock() {
             Ok(()) => {
                 Cgroup::named(&entry.file_name().to_string_lossy()).remove();

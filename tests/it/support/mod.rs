@@ -7,7 +7,7 @@
 //! Both vanish with everything in them when dropped, and also when the test is killed.
 //! A test that cannot run here fails and says why; none passes by skipping.
 
-mod call;
+pub mod call;
 mod cgroup;
 mod disk;
 mod image;
@@ -20,7 +20,6 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-pub use call::{Call, Ran, Spawned};
 pub use image::SUITES;
 pub use machine::Machine;
 pub use place::{Place, SHARE};
@@ -40,7 +39,10 @@ pub fn wait_until<T, State: Debug>(what: &str, mut look: impl FnMut() -> Result<
         match look() {
             Ok(found) => return found,
             Err(state) if start.elapsed() > LIMIT => {
-                panic!("waited for {what} in vain for {:?}; last state: {state:#?}", start.elapsed())
+                panic!(
+                    "waited for {what} in vain for {:?}; last state: {state:#?}",
+                    start.elapsed()
+                )
             }
             Err(_) => std::thread::sleep(pause),
         }
@@ -52,6 +54,10 @@ pub fn wait_until<T, State: Debug>(what: &str, mut look: impl FnMut() -> Result<
 pub fn binary_under_test() -> PathBuf {
     let chosen = std::env::var_os("SETUP_TESTS_BINARY").map(PathBuf::from);
     let binary = chosen.unwrap_or_else(|| env!("CARGO_BIN_EXE_ci-setup-agent").into());
-    assert!(binary.is_file(), "SETUP_TESTS_BINARY: there is no {}", binary.display());
+    assert!(
+        binary.is_file(),
+        "SETUP_TESTS_BINARY: there is no {}",
+        binary.display()
+    );
     binary
 }

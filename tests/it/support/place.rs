@@ -23,7 +23,10 @@ pub trait Place {
 
     /// A program to start inside, with a say in its user, environment, folder and input.
     fn call<Argument: Into<String>>(&self, arguments: impl IntoIterator<Item = Argument>) -> Call {
-        Call::new(self.door().expect("a place that runs: this machine is off"), arguments)
+        Call::new(
+            self.door().expect("a place that runs: this machine is off"),
+            arguments,
+        )
     }
 
     /// Runs a program as root to its end.
@@ -37,7 +40,10 @@ pub trait Place {
     }
 
     /// Starts a program as root.
-    fn spawn<Argument: Into<String>>(&self, arguments: impl IntoIterator<Item = Argument>) -> Spawned {
+    fn spawn<Argument: Into<String>>(
+        &self,
+        arguments: impl IntoIterator<Item = Argument>,
+    ) -> Spawned {
         self.call(arguments).spawn()
     }
 
@@ -45,19 +51,30 @@ pub trait Place {
     /// `read` and `write` do not have that trap.
     fn path(&self, inside: impl AsRef<Path>) -> PathBuf {
         // A running place is looked at through process 1, which sees what is mounted inside.
-        let root = self.door().map_or(self.disk().root(), |door| format!("/proc/{}/root", door.leader).into());
+        let root = self.door().map_or(self.disk().root(), |door| {
+            format!("/proc/{}/root", door.leader).into()
+        });
         root.join(inside.as_ref().strip_prefix("/").expect("an absolute path"))
     }
 
     /// Writes a file, and makes the folders it is in.
     fn write(&self, inside: impl AsRef<Path>, content: impl AsRef<[u8]>, mode: u32) {
         let inside = inside.as_ref();
-        let folder = self.path(inside.parent().expect("a file's path"));
-        fs::create_dir_all(&folder).unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
-        let mut file = open(&self.path("/"), inside, OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC)
-            .unwrap_or_else(|error| panic!("cannot write {}: {error}", inside.display()));
+        let folder = inside.parent().expect("a file's path");
+        if open(&self.path("/"), folder, OFlag::O_PATH).is_err() {
+            let folder = self.path(folder);
+            fs::create_dir_all(&folder)
+                .unwrap_or_else(|error| panic!("cannot make {}: {error}", folder.display()));
+        }
+        let mut file = open(
+            &self.path("/"),
+            inside,
+            OFlag::O_WRONLY | OFlag::O_CREAT | OFlag::O_TRUNC,
+        )
+        .unwrap_or_else(|error| panic!("cannot write {}: {error}", inside.display()));
         file.write_all(content.as_ref()).expect("write");
-        file.set_permissions(Permissions::from_mode(mode)).expect("chmod");
+        file.set_permissions(Permissions::from_mode(mode))
+            .expect("chmod");
     }
 
     /// A file's text. `None` if there is no such file.
@@ -71,7 +88,8 @@ pub trait Place {
     /// Copies a program or file from the host.
     fn install(&self, from: &Path, inside: impl AsRef<Path>, mode: u32) {
         let to = self.path(inside);
-        fs::copy(from, &to).unwrap_or_else(|error| panic!("cannot copy {}: {error}", from.display()));
+        fs::copy(from, &to)
+            .unwrap_or_else(|error| panic!("cannot copy {}: {error}", from.display()));
         fs::set_permissions(to, Permissions::from_mode(mode)).expect("chmod");
     }
 
@@ -82,14 +100,22 @@ pub trait Place {
 
     /// Everything that runs inside but for process 1, zombies left out.
     fn processes(&self) -> Vec<Process> {
-        self.door().map(|door| Process::all_beside(door.leader)).unwrap_or_default()
+        self.door()
+            .map(|door| Process::all_beside(door.leader))
+            .unwrap_or_default()
     }
 }
 
 /// Opens a file as somebody inside would: links, absolute ones too, stay within `root`.
 fn open(root: &Path, inside: &Path, flags: OFlag) -> nix::Result<File> {
     let root = File::open(root).expect("the root of a place");
-    let how = OpenHow::new().flags(flags | OFlag::O_CLOEXEC).resolve(ResolveFlag::RESOLVE_IN_ROOT);
-    let mode = nix::sys::stat::Mode::from_bits_truncate(if flags.contains(OFlag::O_CREAT) { 0o600 } else { 0 });
+    let how = OpenHow::new()
+        .flags(flags | OFlag::O_CLOEXEC)
+        .resolve(ResolveFlag::RESOLVE_IN_ROOT);
+    let mode = nix::sys::stat::Mode::from_bits_truncate(if flags.contains(OFlag::O_CREAT) {
+        0o600
+    } else {
+        0
+    });
     openat2(root, inside, how.mode(mode)).map(File::from)
 }

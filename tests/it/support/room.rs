@@ -66,7 +66,12 @@ impl Room {
         let disk = Disk::new(&image(suite));
         let cgroup = Cgroup::named(&disk.name);
         let life = start(&disk, &cgroup, cgroups);
-        let room = Self { disk, cgroup, cgroups, life };
+        let room = Self {
+            disk,
+            cgroup,
+            cgroups,
+            life,
+        };
         room.install(&binary_under_test(), "/usr/bin/ci-setup-agent", 0o755);
         room
     }
@@ -121,22 +126,62 @@ fn start(disk: &Disk, cgroup: &Cgroup, cgroups: Cgroups) -> Life {
     let log = disk.beside("start.log");
 
     let mut command = Command::new("setpriv");
-    command.args(["--pdeathsig", "KILL", "--", "sh", "-c", "echo 0 > \"$0\" && exec \"$@\""]).arg(root);
-    command.args(["unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--fork", "--kill-child"]);
-    command.args(["--", "sh", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/room.sh")]);
-    command.args([disk.root(), disk.share(), PathBuf::from(SHARE)]).arg(cgroups.word()).arg(boot_id);
-    command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(fs::File::create(&log).expect("a log file"));
+    command
+        .args([
+            "--pdeathsig",
+            "KILL",
+            "--",
+            "sh",
+            "-c",
+            "echo 0 > \"$0\" && exec \"$@\"",
+        ])
+        .arg(root);
+    command.args([
+        "unshare",
+        "--mount",
+        "--uts",
+        "--ipc",
+        "--net",
+        "--pid",
+        "--cgroup",
+        "--fork",
+        "--kill-child",
+    ]);
+    command.args([
+        "--",
+        "sh",
+        concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/room.sh"),
+    ]);
+    command
+        .args([disk.root(), disk.share(), PathBuf::from(SHARE)])
+        .arg(cgroups.word())
+        .arg(boot_id);
+    command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(fs::File::create(&log).expect("a log file"));
     let mut keeper = command.spawn().expect("util-linux's setpriv on the host");
 
     let mut ready = String::new();
-    BufReader::new(keeper.stdout.take().expect("a pipe")).read_line(&mut ready).expect("a line from the room");
+    BufReader::new(keeper.stdout.take().expect("a pipe"))
+        .read_line(&mut ready)
+        .expect("a line from the room");
     let said = fs::read_to_string(&log).unwrap_or_default();
     assert_eq!(ready, "ready\n", "cannot set up a room: {said}");
     let unshare = i32::try_from(keeper.id()).expect("a process id");
     let leader = wait_until("process 1 of a room", || {
         let process = children(unshare).into_iter().find_map(Process::of);
         // Until it is cat, a SIGCHLD could still reach a shell that does not know the child.
-        process.filter(|process| process.command == "cat").map(|process| process.pid).ok_or("not cat yet")
+        process
+            .filter(|process| process.command == "cat")
+            .map(|process| process.pid)
+            .ok_or("not cat yet")
     });
-    Life { keeper, door: Door { leader, cgroup: cgroup.make("system.slice/walinuxagent.service") } }
+    Life {
+        keeper,
+        door: Door {
+            leader,
+            cgroup: cgroup.make("system.slice/walinuxagent.service"),
+        },
+    }
 }
