@@ -19,6 +19,9 @@ use super::wait_until;
 /// Search path inside, and for the helpers that lead there.
 const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
+/// What a call becomes one after the other on its way in.
+const HELPERS: [&str; 5] = ["setpriv", "nsenter", "sh", "setsid", "env"];
+
 /// The way into a room or machine.
 #[derive(Clone)]
 pub struct Door {
@@ -78,22 +81,18 @@ impl Call {
 
     /// For tests that need a say in descriptors 0, 1 and 2: a reader that stops, a closed pipe.
     pub fn command(&self) -> Command {
+        let leader = self.door.leader.to_string();
         let mut command = Command::new("setpriv");
         // Dies with the thread that started it; the room would die anyway, this only is sooner.
-        command.args([
-            "--pdeathsig",
-            "KILL",
-            "--",
-            "sh",
-            "-c",
-            "echo 0 > \"$0\" && exec \"$@\"",
-        ]);
-        command.arg(&self.door.cgroup);
-        // nsenter joins namespaces, not cgroups, hence the line above; and it forks, to get into the pid namespace.
-        command.args(["nsenter", "--target", &self.door.leader.to_string()]);
-        command.args([
-            "--mount", "--uts", "--ipc", "--net", "--pid", "--cgroup", "--",
-        ]);
+        command.args(["--pdeathsig", "KILL", "--"]);
+        // Entering a pid namespace takes a fork. The parent stays outside, in the cgroup of the test as well:
+        // within, `cgroup.procs` would list it as 0, over which systemd stumbles when it stops a service.
+        command.args(["nsenter", "--target", &leader, "--pid", "--"]);
+        command
+            .args(["sh", "-c", "echo 0 > \"$0\" && exec \"$@\""])
+            .arg(&self.door.cgroup);
+        command.args(["nsenter", "--target", &leader]);
+        command.args(["--mount", "--uts", "--ipc", "--net", "--cgroup", "--"]);
         // What follows runs inside and replaces itself: setsid does not fork, as nsenter's child leads no group.
         command.arg("setsid");
         if let Some(user) = &self.user {
@@ -188,13 +187,13 @@ impl Spawned {
             let Some(inside) = inside else {
                 return Err(format!("{:?}", Process::of(entering)));
             };
-            let helper = inside.command.split(' ').next().unwrap_or_default();
-            let on_its_way = ["setpriv", "sh", "nsenter", "setsid", "env"].contains(&helper);
-            if on_its_way && helper != self.arguments[0] {
-                Err(inside.command)
-            } else {
-                Ok(inside.pid)
+            let name = inside.command.split(' ').next().unwrap_or_default();
+            // In brackets: in the middle of an exec, when there are no arguments to be read.
+            let on_its_way = HELPERS.contains(&name) || name.starts_with('[');
+            if on_its_way && inside.command != self.arguments.join(" ") {
+                return Err(inside.command);
             }
+            Ok(inside.pid)
         })
     }
 

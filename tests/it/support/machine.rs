@@ -118,7 +118,7 @@ impl Machine {
         let mut life = self.life.take().expect("a machine that is on");
         wait_until("a machine to shut down", || match life.keeper.try_wait() {
             Ok(Some(_)) => Ok(()),
-            Ok(None) | Err(_) => Err(self.console()),
+            Ok(None) | Err(_) => Err((self.console(), Process::all_beside(life.door.leader))),
         });
     }
 
