@@ -153,6 +153,10 @@ fn a_room_sees_cgroups_in_the_way_asked_for() {
         seen(Cgroups::ReadOnly, &make("/sys/fs/cgroup")),
         "cgroup2fs\n"
     );
+    assert_eq!(
+        seen(Cgroups::Unified, "cat /sys/fs/cgroup/cgroup.procs"),
+        "1\n"
+    );
     assert_eq!(seen(Cgroups::None, "ls -A /sys/fs/cgroup"), "");
 }
 

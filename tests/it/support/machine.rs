@@ -164,15 +164,7 @@ impl Machine {
             .open(self.console_file())
             .expect("a log file");
         let mut command = Command::new("setpriv");
-        command.args([
-            "--pdeathsig",
-            "KILL",
-            "--",
-            "sh",
-            "-c",
-            "echo 0 > \"$0\" && exec \"$@\"",
-        ]);
-        command.arg(self.cgroup.make(""));
+        command.args(["--pdeathsig", "KILL", "--"]);
         // A machine may outlive an nspawn that is killed. So nspawn gets a process id namespace around it, which
         // ends with unshare, which ends with the test's thread, however that ends.
         command.args([
@@ -183,6 +175,9 @@ impl Machine {
             "--mount-proc",
             "--",
         ]);
+        command
+            .args(["sh", "-c", "echo 0 > \"$0\" && exec \"$@\""])
+            .arg(self.cgroup.make(""));
         command
             .arg("systemd-nspawn")
             .arg("--directory")

@@ -126,29 +126,24 @@ fn start(disk: &Disk, cgroup: &Cgroup, cgroups: Cgroups) -> Life {
     let log = disk.beside("start.log");
 
     let mut command = Command::new("setpriv");
-    command
-        .args([
-            "--pdeathsig",
-            "KILL",
-            "--",
-            "sh",
-            "-c",
-            "echo 0 > \"$0\" && exec \"$@\"",
-        ])
-        .arg(root);
     command.args([
+        "--pdeathsig",
+        "KILL",
+        "--",
         "unshare",
-        "--mount",
-        "--uts",
-        "--ipc",
-        "--net",
         "--pid",
-        "--cgroup",
         "--fork",
         "--kill-child",
+        "--",
+    ]);
+    // The parent stays outside: within, a process of another pid namespace shows up as 0 in `cgroup.procs`.
+    command
+        .args(["sh", "-c", "echo 0 > \"$0\" && exec \"$@\""])
+        .arg(root);
+    command.args([
+        "unshare", "--mount", "--uts", "--ipc", "--net", "--cgroup", "--",
     ]);
     command.args([
-        "--",
         "sh",
         concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/room.sh"),
     ]);
