@@ -158,7 +158,8 @@ fn stopping_is_orderly_and_pulling_the_plug_is_not() {
 fn a_machine_may_switch_itself_off() {
     let mut machine = Machine::booted("bookworm");
     for verb in ["reboot", "poweroff"] {
-        machine.run(["systemctl", "--no-block", verb]).ok();
+        // Its exit code means nothing: the shutdown it asks for may be faster than its own end.
+        machine.run(["systemctl", "--no-block", verb]);
         machine.wait_until_off();
         machine.boot();
     }
