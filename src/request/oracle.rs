@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 pub(super) fn python(program: &str, arguments: &[&str], input: &[u8]) -> Vec<u8> {
     let mut all = vec!["-c", program];
     all.extend(arguments);
-    let output = run("python3", &all, input);
+    let output = run("/usr/bin/python3", &all, input);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     output.stdout
 }

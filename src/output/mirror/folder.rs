@@ -46,35 +46,33 @@ pub(super) struct Folder {
     fd: OwnedFd,
     /// Its path below the share.
     pub(super) path: String,
-    /// Whether root's rights were needed.
-    pub(super) as_root: bool,
+}
+
+/// With whose rights the share is written.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Rights {
+    /// Those of the instance's ordinary user, who suffices nearly always.
+    Users,
+    /// Root's, where those do not.
+    Roots,
 }
 
 /// How many names to try for a run's folder when others are in the way.
 const MOST_NAMES: u32 = 20;
 
 impl Folder {
-    /// Opens the run's folder, and makes it where it is missing. `avoid` names folders that turned out to
-    /// be unusable.
-    ///
-    /// Tries with the user's rights first, and with root's where those do not suffice.
+    /// Opens the run's folder, and makes it where it is missing. `known` is the folder that this run has
+    /// already; `avoid` names folders that turned out to be unusable. All that is done in the folder
+    /// afterwards is done with `rights`.
     ///
     /// # Errors
     /// Those of the share.
-    pub(super) fn open(target: &Target, known: Option<&str>, avoid: &[String]) -> io::Result<Self> {
-        let Some(user) = &target.user else { return Self::open_as_we_are(target, known, avoid) };
-        users::act_as(user)?;
-        match Self::open_as_we_are(target, known, avoid) {
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                users::resume_root()?;
-                let folder = Self::open_as_we_are(target, known, avoid)?;
-                Ok(Self { as_root: true, ..folder })
-            }
-            result => result,
+    pub(super) fn open(target: &Target, rights: Rights, known: Option<&str>, avoid: &[String]) -> io::Result<Self> {
+        match (&target.user, rights) {
+            (Some(user), Rights::Users) => users::act_as(user)?,
+            (Some(_), Rights::Roots) => users::resume_root()?,
+            (None, _) => {}
         }
-    }
-
-    fn open_as_we_are(target: &Target, known: Option<&str>, avoid: &[String]) -> io::Result<Self> {
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let share = nix::fcntl::open(&target.share, flags, Mode::empty())?;
         let logs = enter(share, "Logs")?;
@@ -89,7 +87,7 @@ impl Folder {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(errno) => return Err(errno.into()),
             }
-            return Ok(Self { fd: below(&kind, name)?, path: path.to_owned(), as_root: false });
+            return Ok(Self { fd: below(&kind, name)?, path: path.to_owned() });
         }
         for attempt in 1..=MOST_NAMES {
             let name = match attempt {
@@ -101,13 +99,13 @@ impl Folder {
                 continue;
             }
             match mkdirat(&kind, name.as_str(), FOLDER) {
-                Ok(()) => return Ok(Self { fd: below(&kind, &name)?, path, as_root: false }),
+                Ok(()) => return Ok(Self { fd: below(&kind, &name)?, path }),
                 // Ours if the share made it and lost the answer: then it is empty and we own it.
                 Err(Errno::EEXIST) => {
                     if let Ok(fd) = below(&kind, &name)
                         && is_empty_and_ours(&fd).unwrap_or(false)
                     {
-                        return Ok(Self { fd, path, as_root: false });
+                        return Ok(Self { fd, path });
                     }
                 }
                 Err(errno) => return Err(errno.into()),
@@ -241,7 +239,7 @@ mod tests {
         let taken = share.path().join("Logs/ci-1/creation/S");
         fs::create_dir_all(&taken).unwrap();
         fs::write(taken.join("theirs"), "x").unwrap();
-        let folder = Folder::open(&target(share.path()), None, &[]).unwrap();
+        let folder = Folder::open(&target(share.path()), Rights::Users, None, &[]).unwrap();
         assert_eq!(folder.path, "Logs/ci-1/creation/S-2");
     }
 
@@ -252,7 +250,7 @@ mod tests {
             let planted = share.path().join(planted);
             fs::create_dir_all(planted.parent().unwrap()).unwrap();
             symlink(elsewhere.path(), &planted).unwrap();
-            let error = Folder::open(&target(share.path()), None, &[]).unwrap_err();
+            let error = Folder::open(&target(share.path()), Rights::Users, None, &[]).unwrap_err();
             assert!(is_blocked(&error), "{error}");
             assert_eq!(fs::read_dir(elsewhere.path()).unwrap().count(), 0);
         }
@@ -261,7 +259,7 @@ mod tests {
     #[test]
     fn links_fifos_folders_and_second_names_are_not_written() {
         let share = tempfile::tempdir().unwrap();
-        let folder = Folder::open(&target(share.path()), None, &[]).unwrap();
+        let folder = Folder::open(&target(share.path()), Rights::Users, None, &[]).unwrap();
         let at = |name: &str| share.path().join(&folder.path).join(name);
         fs::write(share.path().join("victim"), "v").unwrap();
         symlink(share.path().join("victim"), at("link")).unwrap();
@@ -278,7 +276,7 @@ mod tests {
     #[test]
     fn replacing_leaves_one_whole_file_and_no_temporary_one() {
         let share = tempfile::tempdir().unwrap();
-        let folder = Folder::open(&target(share.path()), None, &[]).unwrap();
+        let folder = Folder::open(&target(share.path()), Rights::Users, None, &[]).unwrap();
         folder.replace("outcome.json", b"a long first version").unwrap();
         folder.replace("outcome.json", b"second").unwrap();
         let path = share.path().join(&folder.path);

@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 
 use super::{
     Order, Report,
-    folder::{Folder, Target, is_blocked},
+    folder::{Folder, Rights, Target, is_blocked},
     pace::{Backoff, Pace},
     stream::{PIECE, Stream},
 };
@@ -30,6 +30,7 @@ pub(super) struct Process {
     channel: Option<Channel<Report, Order>>,
     bell: Bell,
     folder: Option<Folder>,
+    rights: Rights,
     known: Option<String>,
     avoid: Vec<String>,
     streams: Vec<Stream>,
@@ -61,6 +62,7 @@ impl Process {
             channel: Some(channel),
             bell,
             folder: None,
+            rights: Rights::Users,
             avoid: Vec::new(),
             streams: vec![Stream::new("output.log", log)],
             documents: Vec::new(),
@@ -80,6 +82,7 @@ impl Process {
             self.take_orders();
             let next = match self.work() {
                 Ok(next) => next,
+                Err(error) if self.may_try_as_root(&error) => continue,
                 Err(error) => {
                     self.fail(&error);
                     if self.channel.is_none() {
@@ -166,7 +169,7 @@ impl Process {
             stream.sync()?;
         }
         // By its names from the top, in case the folder itself was replaced.
-        let fresh = Folder::open(&self.target, self.known.as_deref(), &self.avoid)?;
+        let fresh = Folder::open(&self.target, self.rights, self.known.as_deref(), &self.avoid)?;
         for stream in &mut self.streams {
             if !stream.verify(&fresh)? {
                 self.folder = Some(fresh);
@@ -183,16 +186,7 @@ impl Process {
     }
 
     fn open_folder(&mut self) -> io::Result<()> {
-        let folder = Folder::open(&self.target, self.known.as_deref(), &self.avoid)?;
-        if folder.as_root && !self.warned {
-            self.warned = true;
-            self.send(&Report::Warning(Warning::new(
-                "mirror-as-root",
-                "the rights of the instance's user do not suffice to write logs to the share; root's are used"
-                    .to_owned(),
-                "let the user write to `Logs` on the share",
-            )));
-        }
+        let folder = Folder::open(&self.target, self.rights, self.known.as_deref(), &self.avoid)?;
         self.known = Some(folder.path.clone());
         self.folder = Some(folder);
         self.report_progress();
@@ -210,7 +204,27 @@ impl Process {
         }
     }
 
+    /// The user's rights come first at each new try; where they do not suffice, root's follow at once.
+    fn may_try_as_root(&mut self, error: &io::Error) -> bool {
+        let refused = error.kind() == io::ErrorKind::PermissionDenied;
+        if !refused || self.target.user.is_none() || self.rights == Rights::Roots {
+            return false;
+        }
+        self.rights = Rights::Roots;
+        self.folder = None;
+        self.streams.iter_mut().for_each(Stream::close);
+        true
+    }
+
     fn succeed(&mut self) {
+        if self.rights == Rights::Roots && !self.warned {
+            self.warned = true;
+            self.send(&Report::Warning(Warning::new(
+                "mirror-as-root",
+                "the rights of the instance's user do not suffice to write logs to the share; root's are used",
+                "let the user write to `Logs` on the share",
+            )));
+        }
         self.is_failing = false;
         self.backoff = Backoff::default();
     }
@@ -224,6 +238,7 @@ impl Process {
             self.known = None;
         }
         self.folder = None;
+        self.rights = Rights::Users;
         for stream in &mut self.streams {
             stream.doubt();
         }

@@ -48,6 +48,11 @@ impl Stream {
         self.verified = None;
     }
 
+    /// Lets go of the copy; it is opened anew before the next piece.
+    pub(super) fn close(&mut self) {
+        self.copy = None;
+    }
+
     /// Doubts everything where the copy is not as long as what was written: somebody else was there.
     pub(super) fn doubt_if_resized(&mut self) -> io::Result<()> {
         if let Some(copy) = &self.copy
@@ -179,7 +184,7 @@ mod tests {
             resume: None,
             user: None,
         };
-        let folder = Folder::open(&target, None, &[]).unwrap();
+        let folder = Folder::open(&target, super::super::folder::Rights::Users, None, &[]).unwrap();
         let spool = tempfile::NamedTempFile::new().unwrap();
         fs::write(spool.path(), content).unwrap();
         let stream = Stream::new("output.log", File::open(spool.path()).unwrap());
