@@ -1,3 +1,4 @@
 //! The walk through the house.
 
 pub mod error;
+pub mod sys;
