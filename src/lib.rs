@@ -1,4 +1,5 @@
 //! The walk through the house.
 
 pub mod error;
+pub mod steps;
 pub mod sys;

@@ -1,1 +1,3 @@
 //! Tests of the real program.
+
+mod steps;
