@@ -11,7 +11,7 @@ use super::keeper::{self, Keeper, Switch};
 use super::probes::Probe;
 
 /// How often hits are counted while the probe is on.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// Hits a second that are still well: 2 % of a processor.
 const MOST_HITS: f64 = 25_000.0;

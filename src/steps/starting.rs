@@ -40,12 +40,8 @@ impl Starting {
         let strings = has_command_strings(watch.script);
         let mut targets = vec![target(watch.interpreter, strings)?];
         // sudo's blocks run the usual bash, whatever the script's own is.
-        if let Ok(usual) = target(Path::new(USUAL_BASH), strings)
-            && !targets
-                .iter()
-                .any(|target| same_file(&target.binary, &usual.binary))
-        {
-            targets.push(usual);
+        if !same_file(Path::new(USUAL_BASH), watch.interpreter) {
+            targets.extend(target(Path::new(USUAL_BASH), strings));
         }
         let tracefs = Tracefs::find()
             .map_err(|error| Unavailable(format!("tracefs cannot be opened: {error}")))?;
@@ -127,11 +123,9 @@ fn target(bash: &Path, strings: bool) -> Result<Target, Unavailable> {
     })
 }
 
-fn same_file(one: &File, other: &File) -> bool {
-    match (one.metadata(), other.metadata()) {
-        (Ok(one), Ok(other)) => (one.dev(), one.ino()) == (other.dev(), other.ino()),
-        (Ok(_) | Err(_), _) => false,
-    }
+fn same_file(one: &Path, other: &Path) -> bool {
+    let inode = |path: &Path| path.metadata().map(|file| (file.dev(), file.ino())).ok();
+    inode(one) == inode(other)
 }
 
 /// A name that no other recording on the machine has, not even one of ours whose keeper is still at work.

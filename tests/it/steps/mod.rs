@@ -1,5 +1,8 @@
 //! Steps recorded from outside, on real bash and real tracefs (root needed).
 
+mod corpus;
+mod costs;
+mod differs;
 mod sees;
 
 use std::fs::File;
@@ -88,7 +91,7 @@ pub fn record(script: &str) -> Recorded {
 }
 
 /// Waits until the recorder wants to be pumped, or a moment for the child's end.
-fn wait_for_events(recorder: &Recorder) {
+pub fn wait_for_events(recorder: &Recorder) {
     let pause = PollTimeout::from(10_u8);
     match recorder.poll_fd() {
         Some(fd) => drop(poll(
