@@ -3,6 +3,7 @@
 mod corpus;
 mod costs;
 mod differs;
+mod leaves;
 mod sees;
 
 use std::fs::File;
