@@ -1,5 +1,6 @@
 //! Steps recorded from outside, on real bash and real tracefs (root needed).
 
+mod blocks;
 mod corpus;
 mod costs;
 mod differs;
