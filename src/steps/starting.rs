@@ -5,8 +5,7 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::sync::atomic::{AtomicU32, Ordering};
-use std::time::Instant;
+use std::time::{Instant, SystemTime};
 
 use nix::poll::{PollFd, PollFlags, poll};
 
@@ -128,14 +127,13 @@ fn same_file(one: &Path, other: &Path) -> bool {
     inode(one) == inode(other)
 }
 
-/// A name that no other recording on the machine has, not even one of ours whose keeper is still at work.
+/// A name that no other recording on the machine has: not ours before this, whose keeper may be still at
+/// work, and not one in another pid namespace, where our pid is somebody else's. So a time is in it.
 /// Events' groups take 63 letters, digits and `_`.
 fn instance_name(run_id: &str) -> String {
-    static RECORDINGS: AtomicU32 = AtomicU32::new(0);
-    let number = RECORDINGS.fetch_add(1, Ordering::Relaxed);
     let id: String = run_id
         .chars()
-        .take(26)
+        .take(20)
         .map(|letter| {
             if letter.is_ascii_alphanumeric() {
                 letter
@@ -144,7 +142,11 @@ fn instance_name(run_id: &str) -> String {
             }
         })
         .collect();
-    format!("{PREFIX}{id}_{}_{number}", std::process::id())
+    let time = SystemTime::now()
+        .duration_since(SystemTime::UNIX_EPOCH)
+        .unwrap_or_default();
+    let stamp = time.as_nanos() & 0xffff_ffff_ffff;
+    format!("{PREFIX}{id}_{}_{stamp:x}", std::process::id())
 }
 
 /// Whether a text has anything like the option `-c`, also in a cluster such as `-lc`.
