@@ -3,7 +3,7 @@
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use ci_setup_agent::steps::sweep_stale;
+use ci_setup_agent::steps::{Starting, Watch, sweep_stale};
 
 use super::{all_told, record, record_with};
 
@@ -21,16 +21,21 @@ fn in_tracefs(command: &str) -> String {
 
 #[test]
 fn nothing_is_left_after_the_end() {
-    let own = format!("_{}_", std::process::id());
-    record(":\n");
+    let watch = Watch {
+        run_id: "leaves-nothing",
+        interpreter: "/bin/bash".as_ref(),
+        script: b":\n",
+    };
+    let recorder = Starting::new(watch)
+        .unwrap()
+        .finish(Instant::now() + Duration::from_secs(10))
+        .unwrap();
+    let names = || in_tracefs("ls instances; cat uprobe_events");
+    assert!(names().contains("ci_setup_agent_leaves_nothing"));
+    recorder.finish();
     let deadline = Instant::now() + Duration::from_secs(20);
-    // Other tests of this process have recordings of their own; there comes a moment when there are none.
-    while in_tracefs("ls instances; cat uprobe_events").contains(&own) {
-        assert!(
-            Instant::now() < deadline,
-            "{}",
-            in_tracefs("ls instances; cat uprobe_events")
-        );
+    while names().contains("ci_setup_agent_leaves_nothing") {
+        assert!(Instant::now() < deadline, "{}", names());
         std::thread::yield_now();
     }
 }
@@ -97,17 +102,12 @@ fn a_script_that_traces_finds_tracing_as_it_was() {
 
 #[test]
 fn what_is_not_bash_is_refused_with_the_reason() {
-    let watch = |interpreter: &'static str| ci_setup_agent::steps::Watch {
+    let watch = |interpreter: &'static str| Watch {
         run_id: "x",
         interpreter: interpreter.as_ref(),
         script: b"",
     };
-    let reason = |interpreter| {
-        ci_setup_agent::steps::Starting::new(watch(interpreter))
-            .err()
-            .unwrap()
-            .0
-    };
+    let reason = |interpreter| Starting::new(watch(interpreter)).err().unwrap().0;
     assert!(
         reason("/bin/dash")
             .starts_with("`/bin/dash` cannot be watched: it has no symbol read_command"),
