@@ -13,7 +13,7 @@ use nix::fcntl::OFlag;
 
 use super::probes::{Plan, Probe};
 use super::tracefs::Tracefs;
-use crate::sys::detached::detached;
+use crate::sys::aside;
 
 /// All our instances and probe groups begin so.
 pub const PREFIX: &str = "ci_setup_agent_";
@@ -44,7 +44,7 @@ impl Keeper {
         let (ours, theirs) = UnixStream::pair()?;
         let mut keep = vec![tracefs.as_fd(), theirs.as_fd()];
         keep.extend(targets.iter().map(|target| target.binary.as_fd()));
-        detached(&keep, || keep_probes(tracefs, name, targets, &theirs))?;
+        aside::leave(c"ci-setup:probes", &keep, || keep_probes(tracefs, name, targets, &theirs))?;
         ours.set_nonblocking(true)?;
         Ok(Self { socket: ours })
     }

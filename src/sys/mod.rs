@@ -6,7 +6,6 @@ pub mod aside;
 pub mod bell;
 pub mod channel;
 pub mod descriptors;
-pub mod detached;
 pub mod detached_mount;
 pub mod fork;
 pub mod pidfd;
