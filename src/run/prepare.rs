@@ -9,7 +9,9 @@ use std::{
 use super::{
     Context,
     environment::{Environment, Parts},
-    front, internal, preflight, refuse,
+    front, internal, preflight,
+    recording::Recording,
+    refuse,
     start::Invocation,
     supervise::Job,
 };
@@ -111,6 +113,7 @@ fn try_execute(
         outcome.warnings.extend(preflight::wait_for_apt(context, &script.text)?);
         outcome.warnings.extend(preflight::furnish(context));
     }
+    let recording = Recording::prepare(context.settings.steps, &script, run.id());
     let token = format!("{}.{}", run.id(), random_word());
     let environment = environment(context, &token);
     let file = file_to_run(&script, run)?;
@@ -145,6 +148,7 @@ fn try_execute(
         leftovers: context.settings.leftovers,
         state_limit: context.settings.state_limit,
         spool,
+        recording,
         mirror,
         bells: vec![bell],
         redaction: context.settings.redaction,
@@ -275,7 +279,7 @@ pub fn blank(run_id: &str, script: Option<ScriptKind>, instance: Option<Instance
         elapsed_seconds: None,
         script_exit: None,
         error: None,
-        steps: Steps { unavailable: Some("this version records no steps".into()), ..Steps::default() },
+        steps: Steps::default(),
         failed_commands: Vec::new(),
         failed_command_count: 0,
         processes: Processes::default(),

@@ -27,6 +27,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     cgroup::Leaf,
     ending::{Ending, Stop},
+    recording::{Recording, silent_failures},
     scope,
     start::{Invocation, OomScore, Started, Starting},
     terminate::Tree,
@@ -106,6 +107,8 @@ pub struct Job {
     pub state_limit: u64,
     /// The spool.
     pub spool: Spool,
+    /// The recording of its steps.
+    pub recording: Recording,
     /// The mirror.
     pub mirror: Mirror,
     /// Rung when the spool has grown.
@@ -244,6 +247,7 @@ impl Supervisor {
         if let Some(stop) = self.stop {
             return Err(Ending::StoppedBefore(stop));
         }
+        self.job.recording.begin();
         // From here on the script counts as having run.
         if let Some(history) = &self.job.history {
             history.started(&self.job.started).map_err(Ending::Refused)?;
@@ -256,6 +260,7 @@ impl Supervisor {
         drop(end);
         let starting = started.map_err(|error| Ending::CannotStart("start", error))?;
         self.script = Some(starting.pid);
+        self.job.recording.follow(starting.pid.as_raw());
         self.publish(Durability::Relaxed);
         if self.job.redaction.shows_script
             && let Ok(file) = descriptors::memory_file(c"script", &self.job.text)
@@ -385,7 +390,11 @@ impl Supervisor {
         let outcome = &mut self.job.outcome;
         outcome.elapsed_seconds.get_or_insert(self.begun.elapsed().as_secs_f64());
         outcome.ended_at = Some(state::timestamp(SystemTime::now()));
+        self.job.recording.finish(outcome);
         ending.write_to(outcome);
+        if outcome.state == State::Succeeded {
+            outcome.warnings.extend(silent_failures(outcome));
+        }
         self.note_losses();
         self.job.run.release_reserve();
         if let Some(history) = &self.job.history
@@ -543,7 +552,9 @@ impl Supervisor {
         let now = Instant::now();
         let pipe_rests = self.pipe_rests_until.filter(|rest| *rest > now);
         let tick = (self.is_changed && self.front.is_some()).then(|| self.written + OUTCOME_EVERY);
-        let timeout = [until, pipe_rests, tick].into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
+        let look = self.job.recording.next_wakeup();
+        let timeout =
+            [until, pipe_rests, tick, look].into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
         {
             let mut polls = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
             if let (Some(pipe), None) = (&self.pipe, pipe_rests) {
@@ -551,12 +562,14 @@ impl Supervisor {
             }
             polls.extend(self.front.as_ref().map(|front| PollFd::new(front.as_fd(), PollFlags::POLLIN)));
             polls.extend(starting.map(|starting| PollFd::new(starting.poll_fd(), PollFlags::POLLIN)));
+            polls.extend(self.job.recording.poll_fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
             let write = if self.job.mirror.has_waiting() { PollFlags::POLLOUT } else { PollFlags::empty() };
             polls.extend(self.job.mirror.poll_fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN | write)));
             let _ = ppoll(&mut polls, timeout.map(Into::into), None);
         }
         self.take_signals();
         self.take_orders();
+        self.job.recording.pump();
         if self.job.mirror.pump() {
             self.is_changed = true;
         }
@@ -658,6 +671,7 @@ impl Supervisor {
     /// Writes the outcome, here and for the share.
     fn publish(&mut self, durability: Durability) {
         self.job.outcome.output = self.output();
+        self.job.recording.write_to(&mut self.job.outcome);
         for warning in std::mem::take(&mut self.job.mirror.warnings) {
             self.warn(warning);
         }
