@@ -12,8 +12,6 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::sys::signal::Signal;
-
 pub use self::sudo::stand_in;
 use crate::{
     cli::TryArgs,
@@ -24,11 +22,11 @@ use crate::{
         state::StateDir,
     },
     request::{Identity, ScriptRequest, SharePath, Source, Timeout},
-    run::{Context, environment::Environment, prepare, start::OomScore},
+    run::{self, Context, environment::Environment, prepare, start::OomScore},
     script::share::Share,
     settings::Settings,
     show,
-    sys::{signals, users::User},
+    sys::users::User,
 };
 
 /// The throw-away place of a rehearsal.
@@ -82,8 +80,7 @@ fn quoted(path: &Path) -> String {
 /// What `run` would refuse, and what only a rehearsal refuses.
 pub fn rehearse(args: &TryArgs) -> Result<u8> {
     let settings = Settings::new(args.given(), crate::settings::Config::default())?;
-    let signals = signals::listen(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD])
-        .map_err(|error| cannot("listen to signals", error))?;
+    let signals = run::listen_to_stops().map_err(|error| cannot("listen to signals", error))?;
     let name = |given: &Option<String>, default: &str| given.clone().unwrap_or_else(|| default.into());
     let identity = Identity::new(
         &name(&settings.identity.resource_group, "rehearsal"),

@@ -70,7 +70,7 @@ pub struct Context {
     pub state: StateDir,
     /// What the caller's memory protection was, before this process raised its own.
     pub oom_score: OomScore,
-    /// SIGTERM, SIGINT, SIGHUP and SIGCHLD of the front.
+    /// SIGTERM and SIGINT to the front: readable when a stop is asked for.
     pub signals: SignalFd,
     /// What is different in a rehearsal.
     pub rehearsal: Option<crate::rehearsal::Room>,
@@ -105,10 +105,7 @@ fn try_run(given: Given, call: &Call, known: &mut Known) -> Result<u8> {
             "call it with sudo; to rehearse a script without root there is `ci-setup-agent try`",
         ));
     }
-    // From here on SIGHUP ends nothing (the session was dropped, the run goes on), and the others are
-    // answered in order.
-    let signals = signals::listen(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD])
-        .map_err(|error| internal("cannot listen to signals", error))?;
+    let signals = listen_to_stops().map_err(|error| internal("cannot listen to signals", error))?;
     let settings = Settings::new(given, Config::read(CONFIG.as_ref())?)?;
     known.settled(&settings);
     let (context, request, document) = accept(settings, call, signals, known)?;
@@ -321,6 +318,16 @@ impl Context {
     pub fn instance(&self) -> Instance {
         Instance { identity: self.identity.clone(), user: self.user.clone() }
     }
+}
+
+/// From here on SIGHUP ends nothing (the session was dropped, the run goes on), and a stop is answered in
+/// order.
+///
+/// # Errors
+/// Those of `signalfd(2)`.
+pub fn listen_to_stops() -> io::Result<SignalFd> {
+    signals::ignore(Signal::SIGHUP);
+    signals::listen(&[Signal::SIGTERM, Signal::SIGINT])
 }
 
 fn internal(what: &str, error: io::Error) -> Error {

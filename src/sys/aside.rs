@@ -76,10 +76,12 @@ fn wait<T: DeserializeOwned>(
     deadline: Option<Instant>,
     stop: Option<BorrowedFd<'_>>,
 ) -> io::Result<Answer<T>> {
+    let mut stop_is_asked = false;
     loop {
         match answers.receive() {
             Received::Message(result, file) => return Ok(Answer::Done(result, file)),
             Received::Closed => return Ok(Answer::Died),
+            Received::Nothing if stop_is_asked => return Ok(Answer::StopAsked),
             Received::Nothing => {}
         }
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
@@ -92,9 +94,7 @@ fn wait<T: DeserializeOwned>(
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }
-        if polls.get(1).is_some_and(|poll| poll.any() == Some(true)) {
-            return Ok(Answer::StopAsked);
-        }
+        stop_is_asked = polls.get(1).is_some_and(|poll| poll.any() == Some(true));
     }
 }
 
