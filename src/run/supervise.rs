@@ -30,7 +30,8 @@ use super::{
     recording::{Recording, silent_failures},
     scope,
     start::{Invocation, OomScore, Started, Starting},
-    terminate::Tree,
+    terminate::{self, Standstill, Tree},
+    tree::Seen,
 };
 use crate::{
     output::{
@@ -157,8 +158,8 @@ const OUTCOME_EVERY: Duration = Duration::from_secs(5);
 /// says `exec > >(tee …)`.
 const DRAIN: Duration = Duration::from_millis(300);
 
-/// How long after SIGKILL an uninterruptible process is waited for.
-const UNKILLABLE_AFTER: Duration = Duration::from_secs(5);
+/// How long after a kill the next one comes, if somebody is left by then.
+const KILL_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// The whole life of the supervisor's process. `lock` is given back when the run has ended.
 pub fn supervise(job: Job, front: Channel<Notice, Order>, lock: Option<state::RunLock>) -> io::Result<()> {
@@ -169,8 +170,11 @@ pub fn supervise(job: Job, front: Channel<Notice, Order>, lock: Option<state::Ru
     };
     supervisor.conclude(&ending);
     supervisor.flush();
+    // Before others have their turn: they may remove what is old and nobody's.
+    let claim = supervisor.job.run.claim();
     supervisor.report(lock);
     supervisor.stay();
+    drop(claim);
     Ok(())
 }
 
@@ -230,7 +234,7 @@ impl Supervisor {
 
     /// Everything up to the fork of the script's first process.
     fn begin(&mut self) -> Result<Starting, Ending> {
-        let name = leaf_name(self.job.run.id());
+        let name = leaf_name(&self.job.started);
         if self.job.is_root {
             let pids = [std::process::id(), self.job.mirror.pid().as_raw().cast_unsigned()];
             if let Err(why) = scope::enter(&name, &pids) {
@@ -310,7 +314,8 @@ impl Supervisor {
         self.drain();
         // When a machine goes down, systemd signals everybody in the scope at once, the script maybe
         // first: then it did not fail, it was stopped.
-        if ended_by_stop_signal(status) {
+        let failed = !matches!(status, WaitStatus::Exited(_, 0));
+        if ended_by_stop_signal(status) || (failed && self.stop.is_some()) {
             let until = Instant::now() + Duration::from_millis(100);
             while self.stop.is_none() && Instant::now() < until {
                 self.turn(Some(until), None);
@@ -353,30 +358,41 @@ impl Supervisor {
             self.job.outcome.processes.at_deadline_count = members.len() as u64;
             self.job.outcome.processes.at_deadline = super::tree::described(&members);
         }
-        self.tree.ask_to_end();
+        terminate::ask_to_end(&members);
         let until = Instant::now() + grace;
         self.is_urgent = false;
         self.reap();
         while !self.is_childless && Instant::now() < until && !self.is_urgent {
             self.turn(Some(until), None);
         }
-        let since = Instant::now();
-        let mut pause = Duration::from_millis(1);
+        let mut standstill = Standstill::new();
         loop {
-            let alive = self.tree.kill();
-            self.reap();
+            let alive = self.kill();
             if alive.is_empty() && self.is_childless {
                 break;
             }
-            if since.elapsed() >= UNKILLABLE_AFTER && alive.iter().all(|seen| seen.state == b'D') {
+            if standstill.is_reached(&alive) {
                 self.job.outcome.processes.unkillable_count = alive.len() as u64;
                 self.job.outcome.processes.unkillable = super::tree::described(&alive);
                 break;
             }
-            self.turn(Some(Instant::now() + pause), None);
-            pause = (pause * 2).min(Duration::from_millis(50));
+            // Thousands of deaths come one by one, and each look at all processes takes its time.
+            let pause = Instant::now() + KILL_AGAIN_AFTER;
+            while !self.is_childless && Instant::now() < pause {
+                self.turn(Some(pause), None);
+            }
         }
         while self.pump() {}
+    }
+
+    fn kill(&mut self) -> Vec<Seen> {
+        let Self { tree, script, exit, is_childless, .. } = self;
+        let alive = tree.kill(|| {
+            reap(*script, exit, is_childless);
+            *is_childless
+        });
+        self.reap();
+        alive
     }
 
     /// The end, as the local disk records it.
@@ -507,7 +523,6 @@ impl Supervisor {
 
     /// What is left to do when nobody waits any more: the output of leftovers, a mirror that is late.
     fn stay(&mut self) {
-        let claim = self.job.run.claim();
         self.job.spool.sync();
         state::forget_oldest(&self.job.run, self.job.state_limit);
         while self.pipe.is_some() && !self.is_urgent && self.stop.is_none() {
@@ -521,7 +536,6 @@ impl Supervisor {
         }
         self.let_mirror_finish();
         self.publish(Durability::Synced);
-        drop(claim);
     }
 
     /// Goes on with a mirror that is late, as long as it makes progress. Then `sync` has its turn.
@@ -639,26 +653,8 @@ impl Supervisor {
         self.stop.get_or_insert(stop);
     }
 
-    /// Collects who has died. As the subreaper this process is childless exactly when the run is over.
     fn reap(&mut self) {
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) => {
-                    self.is_childless = false;
-                    return;
-                }
-                Ok(status) => {
-                    if status.pid() == self.script && self.exit.is_none() {
-                        self.exit = Some(status);
-                    }
-                }
-                Err(Errno::EINTR) => {}
-                Err(_) => {
-                    self.is_childless = true;
-                    return;
-                }
-            }
-        }
+        reap(self.script, &mut self.exit, &mut self.is_childless);
     }
 
     fn wait_for_exit(&mut self) {
@@ -716,9 +712,32 @@ impl Supervisor {
     }
 }
 
-/// The name of a run's scope and cgroup leaf.
-pub fn leaf_name(run_id: &str) -> String {
-    format!("{LEAF_PREFIX}{run_id}")
+/// Collects who has died. As the subreaper this process is childless exactly when the run is over.
+fn reap(script: Option<Pid>, exit: &mut Option<WaitStatus>, is_childless: &mut bool) {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => {
+                *is_childless = false;
+                return;
+            }
+            Ok(status) => {
+                if status.pid() == script && exit.is_none() {
+                    *exit = Some(status);
+                }
+            }
+            Err(Errno::EINTR) => {}
+            Err(_) => {
+                *is_childless = true;
+                return;
+            }
+        }
+    }
+}
+
+/// The name of a run's scope and cgroup leaf: with the token, since two state directories may make the same
+/// run id.
+pub fn leaf_name(started: &history::Started) -> String {
+    format!("{LEAF_PREFIX}{}", started.token)
 }
 
 /// How the names of all our cgroups begin.

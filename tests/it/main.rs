@@ -2,6 +2,7 @@
 
 mod harness;
 mod steps;
+mod supervision;
 mod support;
 
 faultfs::share_server!();
