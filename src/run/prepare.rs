@@ -253,6 +253,7 @@ pub fn target(context: &Context, word: &str, run: &RunDir) -> Target {
         stamp: run.stamp().unwrap_or_default().to_owned(),
         resume: None,
         user: context.account.clone(),
+        ground: context.share.ground(),
     }
 }
 

@@ -77,8 +77,10 @@ pub(super) fn refuse(error: &Error, known: &Known, call: &Call) -> u8 {
     if let Some(run) = &run {
         let _ = run.write_outcome(&outcome, Durability::Relaxed);
         if let Some(name) = known.valid_name() {
+            let share = Share::of(&name, &user, known.share.as_deref());
             let target = Target {
-                share: Share::of(&name, &user, known.share.as_deref()).root,
+                ground: share.ground(),
+                share: share.root,
                 name,
                 word: word.into(),
                 stamp: run.stamp().unwrap_or_default().into(),
