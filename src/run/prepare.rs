@@ -1,6 +1,7 @@
 //! One script from its request to the fork: found, checked, given its place, its environment, its files.
 
 use std::{
+    fs::File,
     os::fd::AsFd,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
@@ -82,7 +83,9 @@ pub fn execute(
     outcome.arguments = Some(request.arguments.clone());
     outcome.timeout = Some(timeout_of(&request.timeout));
     outcome.warnings.extend_from_slice(warnings);
-    match try_execute(context, request, checked, &run, &mut outcome, lock) {
+    // Retention and `sync` leave it alone from now on.
+    let claim = run.claim();
+    match try_execute(context, request, checked, &run, &mut outcome, claim.as_ref(), lock) {
         Ok(outcome) => outcome,
         Err(error) => refuse::record(context, &run, &error, outcome),
     }
@@ -94,6 +97,7 @@ fn try_execute(
     checked: Option<Checked>,
     run: &RunDir,
     outcome: &mut Outcome,
+    claim: Option<&File>,
     lock: &mut Option<RunLock>,
 ) -> Result<Outcome> {
     let kind = outcome.script.unwrap_or(ScriptKind::CreationScript);
@@ -137,6 +141,7 @@ fn try_execute(
     let log = reader()?;
     let job = Job {
         run: run.clone(),
+        claim: claim.and_then(|claim| claim.try_clone().ok()),
         outcome: outcome.clone(),
         history: context.rehearsal.is_none().then(|| History::of(&context.state, &context.identity, kind)),
         started,
@@ -257,6 +262,7 @@ pub fn target(context: &Context, word: &str, run: &RunDir) -> Target {
         stamp: run.stamp().unwrap_or_default().to_owned(),
         resume: None,
         user: context.account.clone(),
+        ground: context.share.ground(),
     }
 }
 

@@ -7,7 +7,7 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, ppoll};
 
-use super::{Context, prepare};
+use super::{Context, prepare, supervise::Redaction};
 use crate::{
     cli::Call,
     error::Error,
@@ -77,15 +77,17 @@ pub(super) fn refuse(error: &Error, known: &Known, call: &Call) -> u8 {
     if let Some(run) = &run {
         let _ = run.write_outcome(&outcome, Durability::Relaxed);
         if let Some(name) = known.valid_name() {
+            let share = Share::of(&name, &user, known.share.as_deref());
             let target = Target {
-                share: Share::of(&name, &user, known.share.as_deref()).root,
+                ground: share.ground(),
+                share: share.root,
                 name,
                 word: word.into(),
                 stamp: run.stamp().unwrap_or_default().into(),
                 resume: None,
                 user: User::named(&user),
             };
-            mirror(target, run, &mut outcome, known.flush_wait.unwrap_or(Duration::from_secs(30)));
+            mirror(target, run, &mut outcome, None, known.flush_wait.unwrap_or(Duration::from_secs(30)));
         }
     }
     if call.print.json {
@@ -101,7 +103,8 @@ pub(super) fn record(context: &Context, run: &RunDir, error: &Error, outcome: Ou
     let mut outcome = outcome_of(error, outcome);
     let _ = run.write_outcome(&outcome, Durability::Synced);
     let word = outcome.script.map_or("request", ScriptKind::word);
-    mirror(prepare::target(context, word, run), run, &mut outcome, context.settings.flush_wait);
+    let settings = &context.settings;
+    mirror(prepare::target(context, word, run), run, &mut outcome, Some(settings.redaction), settings.flush_wait);
     outcome
 }
 
@@ -116,12 +119,13 @@ pub(super) fn outcome_of(error: &Error, mut outcome: Outcome) -> Outcome {
 
 /// Brings a refusal to the share. A share that does not take it at once is left to `sync`: nothing ran, and
 /// the caller wants to know that now.
-fn mirror(target: Target, run: &RunDir, outcome: &mut Outcome, patience: Duration) {
+fn mirror(target: Target, run: &RunDir, outcome: &mut Outcome, redaction: Option<Redaction>, patience: Duration) {
     let Ok(bell) = Bell::new() else { return };
     let (Ok(log), Ok(())) = (memory_file(c"log", b""), write_empty_log(run)) else { return };
     let Ok(mut mirror) = Mirror::start(target, log, bell) else { return };
     outcome.output.mirror = outcome::Mirror::Current;
-    if let Ok(file) = memory_file(c"outcome", &to_json(outcome)) {
+    let public = redaction.map_or_else(|| outcome.clone(), |redaction| redaction.of(outcome));
+    if let Ok(file) = memory_file(c"outcome", &to_json(&public)) {
         mirror.document("outcome.json", file);
     }
     mirror.finish();
@@ -136,6 +140,7 @@ fn mirror(target: Target, run: &RunDir, outcome: &mut Outcome, patience: Duratio
     if !mirror.is_complete() {
         outcome.output.mirror = outcome::Mirror::None;
     }
+    outcome.output.mirrored_bytes = mirror.bytes;
     let _ = run.write_outcome(outcome, Durability::Relaxed);
     mirror.abandon();
 }

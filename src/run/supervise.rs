@@ -86,6 +86,8 @@ pub enum Leftovers {
 pub struct Job {
     /// Its folder.
     pub run: RunDir,
+    /// The right to write there, until all of it is on the share.
+    pub claim: Option<File>,
     /// Its outcome so far.
     pub outcome: Outcome,
     /// Where it is written down as having run; `None` for a rehearsal.
@@ -170,11 +172,8 @@ pub fn supervise(job: Job, front: Channel<Notice, Order>, lock: Option<state::Ru
     };
     supervisor.conclude(&ending);
     supervisor.flush();
-    // Before others have their turn: they may remove what is old and nobody's.
-    let claim = supervisor.job.run.claim();
     supervisor.report(lock);
     supervisor.stay();
-    drop(claim);
     Ok(())
 }
 
@@ -198,6 +197,8 @@ struct Supervisor {
     is_changed: bool,
     /// Whether the mirror has looked at the whole output on the share, after the end.
     is_mirrored: bool,
+    /// When the script's part was over.
+    over: Option<Instant>,
 }
 
 impl Supervisor {
@@ -229,6 +230,7 @@ impl Supervisor {
             written: Instant::now(),
             is_changed: false,
             is_mirrored: false,
+            over: None,
         })
     }
 
@@ -310,6 +312,7 @@ impl Supervisor {
     /// The script's first process has ended by itself: what it left in the pipe, and whom it left behind.
     fn after(&mut self, status: WaitStatus) -> Ending {
         let elapsed = self.begun.elapsed();
+        self.over = Some(Instant::now());
         self.job.outcome.elapsed_seconds = Some(elapsed.as_secs_f64());
         self.drain();
         // When a machine goes down, systemd signals everybody in the scope at once, the script maybe
@@ -397,11 +400,14 @@ impl Supervisor {
 
     /// The end, as the local disk records it.
     fn conclude(&mut self, ending: &Ending) {
+        self.over.get_or_insert_with(Instant::now);
         while self.pump() {}
         if let Some(leaf) = self.tree.leaf() {
             leaf.remove();
         }
         self.pipe_end = None;
+        // On a full disk there is room for the mark, the history and the outcome now.
+        self.job.run.release_reserve();
         self.job.spool.mark_end();
         let outcome = &mut self.job.outcome;
         outcome.elapsed_seconds.get_or_insert(self.begun.elapsed().as_secs_f64());
@@ -412,7 +418,6 @@ impl Supervisor {
             outcome.warnings.extend(silent_failures(outcome));
         }
         self.note_losses();
-        self.job.run.release_reserve();
         if let Some(history) = &self.job.history
             && ending.has_begun()
         {
@@ -488,7 +493,8 @@ impl Supervisor {
 
     /// Waits for the mirror, at most `flush_wait`; then everything there is true.
     fn flush(&mut self) {
-        let until = Instant::now() + self.job.flush_wait;
+        // Counted from the script's end: what has been waited for since then is part of it.
+        let until = self.over.unwrap_or_else(Instant::now) + self.job.flush_wait;
         self.publish(Durability::Relaxed);
         self.job.mirror.finish();
         while !self.job.mirror.is_complete() {
@@ -523,12 +529,13 @@ impl Supervisor {
 
     /// What is left to do when nobody waits any more: the output of leftovers, a mirror that is late.
     fn stay(&mut self) {
+        let before = self.job.spool.kept();
         self.job.spool.sync();
         state::forget_oldest(&self.job.run, self.job.state_limit);
         while self.pipe.is_some() && !self.is_urgent && self.stop.is_none() {
             self.turn(None, None);
         }
-        if self.job.outcome.output.bytes != self.job.spool.kept() {
+        if self.job.spool.kept() != before {
             self.is_mirrored = false;
             self.hand_over_tail();
             self.publish(Durability::Relaxed);
@@ -541,8 +548,12 @@ impl Supervisor {
     /// Goes on with a mirror that is late, as long as it makes progress. Then `sync` has its turn.
     fn let_mirror_finish(&mut self) {
         let patience = self.job.flush_wait.max(Duration::from_secs(1));
-        let mut moved = Instant::now();
-        while self.job.mirror.is_alive() && self.stop.is_none() && moved.elapsed() < patience {
+        let since = Instant::now();
+        loop {
+            let moved = self.job.mirror.moved.max(since);
+            if !self.job.mirror.is_alive() || self.stop.is_some() || moved.elapsed() >= patience {
+                break;
+            }
             if self.job.mirror.is_complete() {
                 if self.is_mirrored {
                     return;
@@ -551,11 +562,7 @@ impl Supervisor {
                 self.publish(Durability::Synced);
                 self.job.mirror.finish();
             }
-            let before = self.job.mirror.bytes;
             self.turn(Some(moved + patience), None);
-            if self.job.mirror.bytes != before {
-                moved = Instant::now();
-            }
         }
         self.is_mirrored = self.is_mirrored && self.job.mirror.is_complete();
         self.job.mirror.abandon();
@@ -569,21 +576,26 @@ impl Supervisor {
         let look = self.job.recording.next_wakeup();
         let timeout =
             [until, pipe_rests, tick, look].into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
-        {
+        let has_seen = {
             let mut polls = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            let recording = self.job.recording.poll_fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            let recorder_at = recording.is_some().then_some(polls.len());
+            polls.extend(recording);
             if let (Some(pipe), None) = (&self.pipe, pipe_rests) {
                 polls.push(PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
             }
             polls.extend(self.front.as_ref().map(|front| PollFd::new(front.as_fd(), PollFlags::POLLIN)));
             polls.extend(starting.map(|starting| PollFd::new(starting.poll_fd(), PollFlags::POLLIN)));
-            polls.extend(self.job.recording.poll_fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN)));
             let write = if self.job.mirror.has_waiting() { PollFlags::POLLOUT } else { PollFlags::empty() };
             polls.extend(self.job.mirror.poll_fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN | write)));
             let _ = ppoll(&mut polls, timeout.map(Into::into), None);
-        }
+            recorder_at.and_then(|at| polls[at].any()).unwrap_or(false)
+        };
         self.take_signals();
         self.take_orders();
-        self.job.recording.pump();
+        if has_seen || look.is_some_and(|look| look <= Instant::now()) {
+            self.job.recording.pump();
+        }
         if self.job.mirror.pump() {
             self.is_changed = true;
         }
@@ -605,6 +617,8 @@ impl Supervisor {
         match self.job.spool.pump(pipe.as_fd()) {
             Ok(Pumped::Bytes(count)) => {
                 self.is_changed = true;
+                // What is there was looked at before these.
+                self.is_mirrored = false;
                 for bell in &self.job.bells {
                     bell.ring();
                 }
