@@ -1,6 +1,7 @@
 //! Tests of the real program.
 
 mod harness;
+mod package;
 mod share;
 mod steps;
 mod supervision;
