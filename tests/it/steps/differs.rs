@@ -73,6 +73,19 @@ impl Place {
     }
 }
 
+impl Behaviour {
+    /// The same with the lines of stderr, where processes of a pipeline meet, in the order of their text.
+    fn in_any_order(&self) -> Behaviour {
+        let sorted = |text: &str| {
+            let mut lines: Vec<&str> = text.lines().collect();
+            lines.sort_unstable();
+            lines.join("\n")
+        };
+        let (stderr, together) = (sorted(&self.stderr), sorted(&self.together));
+        Behaviour { stdout: self.stdout.clone(), stderr, together, status: self.status.clone() }
+    }
+}
+
 fn without_pids(text: &str) -> String {
     let words = text.split_inclusive(|letter: char| !letter.is_ascii_digit());
     words
@@ -114,6 +127,10 @@ fn a_corpus_of_scripts_behaves_the_same_with_and_without_recording() {
                 }));
                 recorder.pump();
                 alike = recorded.iter().any(|behaviour| plain.contains(behaviour));
+            }
+            // On a busy machine one order of a race may not come by in eight tries: then the lines count.
+            if !alike && (script.contains('|') || script.contains(">(") || script.contains('&')) {
+                alike = recorded.iter().any(|seen| plain.iter().any(|free| free.in_any_order() == seen.in_any_order()));
             }
             if !alike {
                 different.push(format!("{name}\n{script}\n{:#?}\n{:#?}", plain[0], recorded[0]));
