@@ -151,6 +151,9 @@ pub struct RunArgs {
     /// Exit with 0 however the scripts ended
     #[arg(long, env = "CI_SETUP_BEST_EFFORT", value_parser = FalseyValueParser::new())]
     best_effort: bool,
+    /// The mark in the environment of a script that `run` executes.
+    #[arg(long, hide = true, env = "CI_SETUP_RUN")]
+    inside: Option<String>,
 }
 
 /// One of the two scripts.
@@ -173,6 +176,8 @@ pub struct Call {
     pub rerun: bool,
     /// Whether the exit code tells nothing of the scripts.
     pub best_effort: bool,
+    /// The run whose script made this call.
+    pub inside: Option<String>,
     /// What is printed.
     pub print: PrintArgs,
 }
@@ -190,6 +195,7 @@ impl RunArgs {
             only: self.only,
             rerun: self.rerun,
             best_effort: self.best_effort,
+            inside: self.inside,
             print: self.print,
         }
     }

@@ -168,6 +168,8 @@ codes! {
     StateNewer => 125,
     /// `try` refuses a script that names sudo by an absolute path.
     AbsoluteSudo => 125,
+    /// `run` was called by the script that another `run` executes: it would wait for itself.
+    NestedRun => 125,
     /// There is no such run.
     NoSuchRun => 125,
     /// The agent itself failed.

@@ -155,8 +155,9 @@ impl Settings {
                 name: config.name,
             },
             user: given.user.or(config.user),
-            share: given.share.or(config.share),
-            state: given.state.unwrap_or_else(|| STATE.into()),
+            // The agent's processes leave the caller's folder.
+            share: given.share.or(config.share).map(absolute),
+            state: absolute(given.state.unwrap_or_else(|| STATE.into())),
             grace: duration(given.grace, "grace", config.grace.as_deref(), 10)?,
             share_wait: duration(given.share_wait, "share-wait", config.share_wait.as_deref(), 120)?,
             flush_wait: duration(given.flush_wait, "flush-wait", config.flush_wait.as_deref(), 30)?,
@@ -168,6 +169,10 @@ impl Settings {
             redaction: Redaction { shows_script: config.mirror.script, shows_arguments: config.mirror.arguments },
         })
     }
+}
+
+fn absolute(path: PathBuf) -> PathBuf {
+    std::path::absolute(&path).unwrap_or(path)
 }
 
 impl Config {

@@ -94,17 +94,18 @@ impl StateDir {
         &self.root
     }
 
-    /// Becomes the one `run` that executes. `on_wait` is called once if another one does at the moment.
+    /// Becomes the one `run` that executes. If another one does at the moment, `on_wait` is called once and
+    /// may refuse to wait for it.
     ///
     /// # Errors
-    /// `state-not-writable`; `stopped` where a signal ended the wait.
-    pub fn lock(&self, on_wait: impl FnOnce()) -> Result<RunLock> {
+    /// `state-not-writable`; `stopped` where a signal ended the wait; those of `on_wait`.
+    pub fn lock(&self, on_wait: impl FnOnce() -> Result<()>) -> Result<RunLock> {
         let path = self.root.join("lock");
         let cannot = |error| not_writable(&path, error);
         let file = private(&path).create(true).truncate(false).open(&path).map_err(cannot)?;
         match file.try_lock() {
             Ok(()) => return Ok(RunLock(file)),
-            Err(fs::TryLockError::WouldBlock) => on_wait(),
+            Err(fs::TryLockError::WouldBlock) => on_wait()?,
             Err(fs::TryLockError::Error(error)) => return Err(cannot(error)),
         }
         match file.lock() {

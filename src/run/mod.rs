@@ -201,9 +201,17 @@ fn lock(context: &Context, call: &Call) -> Result<RunLock> {
     let interruptible = [Signal::SIGTERM, Signal::SIGINT];
     signals::while_interruptible(&interruptible, || {
         context.state.lock(|| {
+            if call.inside.is_some() {
+                return Err(Error::new(
+                    Code::NestedRun,
+                    "`run` was called by a script that another `run` executes, and would wait for itself",
+                    "let the script do its work itself, or give this call another state directory with --state",
+                ));
+            }
             if !call.print.json {
                 show::eprintln("note: another `run` is executing; waiting for its result");
             }
+            Ok(())
         })
     })
 }
