@@ -7,6 +7,7 @@
 //! - [`script`]: what will be run
 //! - [`run`]: one process tree, from its start to the death of its last process
 //! - [`output`]: the spool on the local disk and its mirror on the share
+//! - [`steps`]: the script's top-level commands, recorded from outside as they run
 //! - [`record`]: the outcome, what has run once, and who may run now
 //! - [`show`]: status and logs
 //! - [`rehearsal`]: `try`, the same walk on a throw-away share
@@ -22,6 +23,7 @@ pub mod run;
 pub mod script;
 pub mod settings;
 pub mod show;
+pub mod steps;
 pub mod sys;
 
 use clap::{Parser, error::ErrorKind};

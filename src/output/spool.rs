@@ -11,7 +11,6 @@ use std::{
         fd::{AsFd, BorrowedFd},
         unix::fs::{FileExt, MetadataExt},
     },
-    path::PathBuf,
 };
 
 use nix::{
@@ -36,9 +35,14 @@ pub enum Pumped {
 pub const LOG: &str = "output.log";
 /// What is kept of an output that was too long, from behind.
 pub const TAIL: &str = "output.tail.log";
+/// The same while it grows: sparse, with the offsets of the stream.
+const GROWING_TAIL: &str = "output.tail.part";
 
 /// The most bytes taken from the pipe at once.
 const PIECE: usize = 1 << 20;
+
+/// How much more a disk that was full must take before output is kept again.
+const ROOM: u64 = 256 * 1024;
 
 /// The spool of one run.
 #[derive(Debug)]
@@ -48,7 +52,9 @@ pub struct Spool {
     /// Bytes in `output.log`, markers included.
     logged: u64,
     tail: Option<Tail>,
-    tail_path: PathBuf,
+    run: RunDir,
+    /// The line in front of the tail, once it is there.
+    tail_mark: u64,
     /// Bytes that the disk did not take since the last one it took.
     losing: u64,
     lost: u64,
@@ -78,7 +84,8 @@ impl Spool {
             half: if limit == 0 { u64::MAX } else { (limit / 2).max(1) },
             logged: 0,
             tail: None,
-            tail_path: run.file(TAIL),
+            run: run.clone(),
+            tail_mark: 0,
             losing: 0,
             lost: 0,
             why_lost: None,
@@ -93,7 +100,7 @@ impl Spool {
     /// Only those of the pipe; what the disk refuses is counted and marked.
     pub fn pump(&mut self, pipe: BorrowedFd<'_>) -> io::Result<Pumped> {
         if self.losing > 0 {
-            self.try_to_mark();
+            self.try_to_mark(ROOM);
         }
         let room = usize::try_from(self.half.saturating_sub(self.logged)).unwrap_or(usize::MAX).min(PIECE);
         if room == 0 {
@@ -157,21 +164,40 @@ impl Spool {
         self.why_lost.get_or_insert_with(|| error.to_string());
     }
 
-    /// Once the disk takes bytes again, one line says how many it did not.
-    fn try_to_mark(&mut self) {
+    /// Once the disk takes bytes again, one line says how many it did not. `room` is how many more it must
+    /// take by then: a disk on the brink would be marked again and again.
+    fn try_to_mark(&mut self, room: u64) {
         let why = self.why_lost.as_deref().unwrap_or("the disk failed");
-        let line_end = if self.logged == 0 { "" } else { "\n" };
+        let (file, at) = match &self.tail {
+            Some(tail) => (&tail.file, tail.length),
+            None => (&self.log, self.logged),
+        };
+        let line_end = if at == 0 { "" } else { "\n" };
         let mark = format!("{line_end}[ci-setup-agent] {} bytes lost here: {why}\n", self.losing);
-        if self.log.write_all_at(mark.as_bytes(), self.logged).is_ok() {
-            self.logged += mark.len() as u64;
+        // Space first: half a line would be read, and then be overwritten by another one.
+        let flags = FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let wanted = (mark.len() as u64 + room).cast_signed();
+        match fallocate(file, flags, at.cast_signed(), wanted) {
+            Ok(()) | Err(Errno::EOPNOTSUPP | Errno::ENOSYS) => {}
+            Err(_) => return,
+        }
+        if file.write_all_at(mark.as_bytes(), at).is_ok() {
+            let length = mark.len() as u64;
+            match &mut self.tail {
+                Some(tail) => tail.length += length,
+                None => self.logged += length,
+            }
             self.losing = 0;
         }
     }
 
     fn pump_tail(&mut self, pipe: BorrowedFd<'_>) -> io::Result<Pumped> {
+        if self.losing > 0 {
+            return self.discard(pipe);
+        }
         if self.tail.is_none() {
-            let opened = private(&self.tail_path).create(true).truncate(true).open(&self.tail_path);
-            match opened {
+            let path = self.run.file(GROWING_TAIL);
+            match private(&path).create(true).truncate(true).open(&path) {
                 Ok(file) => self.tail = Some(Tail { file, length: 0, punched: 0 }),
                 Err(error) => {
                     self.lose(&error);
@@ -203,6 +229,7 @@ impl Spool {
             Ok(0) => Ok(Pumped::Ended),
             Ok(count) => {
                 self.lost += count as u64;
+                self.losing += count as u64;
                 Ok(Pumped::Bytes(count))
             }
             Err(Errno::EAGAIN | Errno::EINTR) => Ok(Pumped::Empty),
@@ -213,7 +240,7 @@ impl Spool {
     /// Says in the log what was lost at its very end. Best effort: the disk may still be full.
     pub fn mark_end(&mut self) {
         if self.losing > 0 {
-            self.try_to_mark();
+            self.try_to_mark(0);
         }
     }
 
@@ -224,36 +251,14 @@ impl Spool {
     /// Those of the local disk.
     pub fn finish_tail(&mut self) -> io::Result<Option<File>> {
         let Some(tail) = &self.tail else { return Ok(None) };
-        let missing = tail.length.saturating_sub(self.half);
-        let mut path = self.tail_path.clone().into_os_string();
-        path.push(".new");
-        let path = PathBuf::from(path);
-        let mut file = private(&path).create(true).truncate(true).open(&path)?;
-        if missing > 0 {
-            writeln!(file, "[ci-setup-agent] {missing} bytes left out here: the output is longer than --output-limit")?;
-        }
-        let mut from = missing.cast_signed();
-        while from.cast_unsigned() < tail.length {
-            let left = (tail.length - from.cast_unsigned()) as usize;
-            match nix::fcntl::copy_file_range(&tail.file, Some(&mut from), &file, None, left) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(Errno::EXDEV | Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {
-                    let mut source = tail.file.try_clone()?;
-                    io::Seek::seek(&mut source, io::SeekFrom::Start(from.cast_unsigned()))?;
-                    io::copy(&mut Read::take(source, left as u64), &mut file)?;
-                    break;
-                }
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        fs::rename(&path, &self.tail_path)?;
-        Ok(Some(File::open(&self.tail_path)?))
+        let (file, mark) = last_form(&self.run, &tail.file, tail.length, self.half)?;
+        self.tail_mark = mark;
+        Ok(Some(file))
     }
 
     /// Bytes kept.
     pub fn kept(&self) -> u64 {
-        self.logged + self.tail.as_ref().map_or(0, |tail| tail.length.min(self.half))
+        self.logged + self.tail_mark + self.tail.as_ref().map_or(0, |tail| tail.length.min(self.half))
     }
 
     /// Bytes that could not be kept, or were left out.
@@ -277,6 +282,62 @@ impl Spool {
     /// Asks the disk to keep what was written.
     pub fn sync(&self) {
         let _ = self.log.sync_data();
+    }
+}
+
+/// Writes the last `keep` bytes of a tail of that `length` under its lasting name, behind a line that says
+/// how much is missing. Returns the file and the length of that line.
+fn last_form(run: &RunDir, tail: &File, length: u64, keep: u64) -> io::Result<(File, u64)> {
+    let missing = length.saturating_sub(keep);
+    let new = run.file("output.tail.log.new");
+    let mut file = private(&new).create(true).truncate(true).open(&new)?;
+    let mark = match missing {
+        0 => String::new(),
+        _ => format!("[ci-setup-agent] {missing} bytes left out here: the output is longer than --output-limit\n"),
+    };
+    let mut write = || -> io::Result<()> {
+        file.write_all(mark.as_bytes())?;
+        let mut from = missing.cast_signed();
+        while from.cast_unsigned() < length {
+            let left = (length - from.cast_unsigned()) as usize;
+            match nix::fcntl::copy_file_range(tail, Some(&mut from), &file, None, left) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(Errno::EXDEV | Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {
+                    let mut source = tail.try_clone()?;
+                    io::Seek::seek(&mut source, io::SeekFrom::Start(from.cast_unsigned()))?;
+                    io::copy(&mut Read::take(source, left as u64), &mut file)?;
+                    break;
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        fs::rename(&new, run.file(TAIL))
+    };
+    write().inspect_err(|_| drop(fs::remove_file(&new)))?;
+    // Leftovers may go on writing to the other form, which has no name any more.
+    let _ = fs::remove_file(run.file(GROWING_TAIL));
+    Ok((File::open(run.file(TAIL))?, mark.len() as u64))
+}
+
+/// The files of a run's output in their lasting form, also where its recorder was killed before it could
+/// see to that. Call it with the run claimed.
+///
+/// # Errors
+/// Those of the local disk.
+pub fn settled(run: &RunDir) -> io::Result<(File, Option<File>)> {
+    let log = match File::open(run.file(LOG)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => crate::sys::descriptors::memory_file(c"log", b"")?,
+        result => result?,
+    };
+    if let Ok(tail) = File::open(run.file(GROWING_TAIL)) {
+        // The log has taken its half before there was a tail, which has the same one.
+        let (file, _) = last_form(run, &tail, tail.metadata()?.len(), log.metadata()?.len())?;
+        return Ok((log, Some(file)));
+    }
+    match File::open(run.file(TAIL)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((log, None)),
+        result => Ok((log, Some(result?))),
     }
 }
 
@@ -357,7 +418,21 @@ mod tests {
         let missing = output.len() - 200_000;
         assert!(line.starts_with(format!("[ci-setup-agent] {missing} bytes left out").as_bytes()));
         assert!(rest == &output[output.len() - 100_000..]);
-        assert_eq!((bench.spool.kept(), bench.spool.dropped()), (200_000, missing as u64));
+        let kept = 200_000 + line.len() as u64;
+        assert_eq!((bench.spool.kept(), bench.spool.dropped()), (kept, missing as u64));
+    }
+
+    #[test]
+    fn the_tail_of_a_recorder_that_was_killed_is_settled_afterwards() {
+        let mut bench = bench(200_000);
+        let output: Vec<u8> = (0..1_000_000_u32).flat_map(|i| (i % 65_521).to_le_bytes()).collect();
+        bench.print(&output);
+        let (log, tail) = settled(&bench.run).unwrap();
+        let mut text = Vec::new();
+        tail.unwrap().read_to_end(&mut text).unwrap();
+        assert_eq!(log.metadata().unwrap().len(), 100_000);
+        assert!(text.starts_with(b"[ci-setup-agent] ") && text.ends_with(&output[output.len() - 100_000..]));
+        assert!(settled(&bench.run).unwrap().1.is_some(), "once more");
     }
 
     #[test]
@@ -374,7 +449,7 @@ mod tests {
     fn while_it_runs_the_tail_takes_little_more_space_than_its_share() {
         let mut bench = bench(4 << 20);
         bench.print(&vec![b'x'; 24 << 20]);
-        let used = fs::metadata(bench.run.file(TAIL)).unwrap().blocks() * 512;
+        let used = fs::metadata(bench.run.file(GROWING_TAIL)).unwrap().blocks() * 512;
         assert!(used <= 3 << 20, "{used}");
     }
 

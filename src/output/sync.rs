@@ -2,15 +2,16 @@
 
 use std::{
     fs::File,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
 use nix::poll::{PollFd, PollFlags, ppoll};
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::{
-    mirror::{Mirror, Target},
-    spool::{LOG, TAIL},
+    mirror::{Ground, Mirror, Target},
+    spool::{self, TAIL},
 };
 use crate::{
     cli::SyncArgs,
@@ -45,11 +46,16 @@ struct Report {
 pub fn sync(settings: &Settings, args: &SyncArgs) -> Result<u8> {
     let state = StateDir::open(&settings.state)?;
     let instance = instance(settings, &state)?;
-    let share = Share::of(instance.identity.name(), &instance.user, settings.share.as_deref());
+    let share = settings.share.clone().or_else(|| kept_share(&state, &instance));
+    let share = Share::of(instance.identity.name(), &instance.user, share.as_deref());
     let mut code = 0;
     for run in state.runs() {
         let Some(outcome) = run.outcome() else { continue };
         if !belongs(&outcome, &instance) || outcome.output.mirror == outcome::Mirror::Current {
+            continue;
+        }
+        if !outcome.state.is_final() && run.claim().is_none() {
+            // It is at work, and so is its mirror.
             continue;
         }
         let report = bring_over(&run, outcome, &instance, &share, settings);
@@ -88,6 +94,18 @@ fn instance(settings: &Settings, state: &StateDir) -> Result<Instance> {
     Ok(Instance { identity, user })
 }
 
+/// Where the accepted request had the share.
+fn kept_share(state: &StateDir, instance: &Instance) -> Option<PathBuf> {
+    #[derive(Deserialize)]
+    struct Kept {
+        #[serde(flatten)]
+        instance: Instance,
+        share: Option<PathBuf>,
+    }
+    let kept: Kept = state.document("instance.json")?;
+    kept.share.filter(|_| kept.instance.identity == instance.identity)
+}
+
 fn belongs(outcome: &Outcome, instance: &Instance) -> bool {
     outcome.instance.as_ref().is_some_and(|known| known.identity == instance.identity)
 }
@@ -113,9 +131,7 @@ fn try_bring_over(
     share: &Share,
     settings: &Settings,
 ) -> Result<()> {
-    let Some(_claim) = claim(run, settings.flush_wait) else {
-        return Err(failed("the run is still being recorded by another process"));
-    };
+    let claim = claim(run, settings.flush_wait);
     // Its recorder may just have finished the job.
     if let Some(newer) = run.outcome() {
         *outcome = newer;
@@ -123,6 +139,9 @@ fn try_bring_over(
             return Ok(());
         }
     }
+    let Some(_claim) = claim else {
+        return Err(failed("the run is still being recorded by another process"));
+    };
     let target = Target {
         share: share.root.clone(),
         name: instance.identity.name().to_owned(),
@@ -130,14 +149,13 @@ fn try_bring_over(
         stamp: run.stamp().unwrap_or_default().to_owned(),
         resume: outcome.output.mirror_path.clone(),
         user: User::named(&instance.user).filter(|_| nix::unistd::geteuid().is_root()),
+        // What held a copy once and is bare now is the place of a share that is not mounted.
+        ground: if outcome.output.mirror_path.is_some() { Ground::NotBare } else { share.ground() },
     };
     let cannot = |error: std::io::Error| failed("cannot read the run's log").because(error);
-    let log = match File::open(run.file(LOG)) {
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => memory_file(c"log", b""),
-        result => result,
-    };
-    let mut mirror = Mirror::start(target, log.map_err(cannot)?, Bell::new().map_err(cannot)?).map_err(cannot)?;
-    if let Ok(tail) = File::open(run.file(TAIL)) {
+    let (log, tail) = spool::settled(run).map_err(cannot)?;
+    let mut mirror = Mirror::start(target, log, Bell::new().map_err(cannot)?).map_err(cannot)?;
+    if let Some(tail) = tail {
         mirror.stream(TAIL, tail);
     }
     if settings.redaction.shows_script
@@ -173,15 +191,13 @@ fn try_bring_over(
 
 /// Waits until everything is there, as long as there is progress.
 fn wait(mirror: &mut Mirror, patience: Duration) -> bool {
-    let mut moved = Instant::now();
+    let since = Instant::now();
     while !mirror.is_complete() {
-        let left = patience.saturating_sub(moved.elapsed());
+        let left = patience.saturating_sub(mirror.moved.max(since).elapsed());
         let Some(fd) = mirror.poll_fd().filter(|_| !left.is_zero()) else { return false };
         let write = if mirror.has_waiting() { PollFlags::POLLOUT } else { PollFlags::empty() };
         let _ = ppoll(&mut [PollFd::new(fd, PollFlags::POLLIN | write)], Some(left.into()), None);
-        if mirror.pump() {
-            moved = Instant::now();
-        }
+        mirror.pump();
     }
     true
 }

@@ -207,12 +207,13 @@ impl RunDir {
     /// Replaces the outcome atomically.
     ///
     /// # Errors
-    /// Those of the local disk. A small reserve, made with the spool, is given up where the disk is full.
+    /// Those of the local disk. A small reserve, made with the spool, is given up for the end of the run
+    /// where the disk is full.
     pub fn write_outcome(&self, outcome: &Outcome, durability: Durability) -> io::Result<()> {
         let text = to_json(outcome);
         let path = self.file("outcome.json");
         match replace(&path, &text, durability) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull => {
+            Err(error) if error.kind() == io::ErrorKind::StorageFull && outcome.state.is_final() => {
                 fs::remove_file(self.file(RESERVE))?;
                 replace(&path, &text, durability)
             }

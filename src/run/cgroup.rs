@@ -5,17 +5,23 @@
 
 use std::{
     fs::{self, File},
-    io::{self, Write},
-    os::fd::{AsFd, BorrowedFd},
+    io,
+    os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
 };
 
-use nix::sys::{
-    signal::Signal,
-    statfs::{CGROUP2_SUPER_MAGIC, statfs},
+use nix::{
+    fcntl::OFlag,
+    sys::{
+        signal::Signal,
+        statfs::{CGROUP2_SUPER_MAGIC, statfs},
+        wait::waitpid,
+    },
+    unistd::{Pid, pipe2},
 };
 
 use super::tree::Seen;
+use crate::sys::{aside, descriptors, fork};
 
 /// A leaf of the cgroup v2 tree that holds a run's processes.
 #[derive(Debug)]
@@ -47,6 +53,10 @@ impl Leaf {
                 if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
                     if entry.file_name() == name {
                         let path = entry.path();
+                        if own_cgroup().is_some_and(|own| own.starts_with(&path)) {
+                            // Somebody whom that run left behind calls the agent: it must not kill itself.
+                            return None;
+                        }
                         let procs = File::options().write(true).open(path.join("cgroup.procs")).ok()?;
                         return Some(Self { path, procs });
                     }
@@ -60,11 +70,6 @@ impl Leaf {
     /// Where a process that writes `0` here joins the leaf.
     pub fn door(&self) -> BorrowedFd<'_> {
         self.procs.as_fd()
-    }
-
-    /// Moves a process into the leaf; what it forks afterwards is born there.
-    pub fn take_in(&self, pid: i32) {
-        let _ = (&self.procs).write_all(pid.to_string().as_bytes());
     }
 
     /// The processes in the leaf and in what the script made below it.
@@ -100,13 +105,18 @@ impl Leaf {
     }
 }
 
-/// A cgroup whose processes stand still while this lives.
+/// A cgroup whose processes stand still while this lives, and no longer, even if this process is killed.
 #[derive(Debug)]
-pub struct Frozen<'a>(&'a Path);
+pub struct Frozen<'a> {
+    path: &'a Path,
+    /// Closed at the end, whatever the end is; the process behind it then thaws too.
+    lifeline: Option<(OwnedFd, Pid)>,
+}
 
 impl<'a> Frozen<'a> {
     /// Freezes a cgroup and waits, a bounded time, until it stands still.
     pub fn new(path: &'a Path) -> Self {
+        let frozen = Self { path, lifeline: thawer(path).ok() };
         let _ = fs::write(path.join("cgroup.freeze"), "1");
         let events = path.join("cgroup.events");
         for _ in 0..50 {
@@ -115,14 +125,40 @@ impl<'a> Frozen<'a> {
                 _ => break,
             }
         }
-        Self(path)
+        frozen
+    }
+
+    /// The child of this process that thaws the cgroup if this process dies.
+    pub fn thawer(&self) -> Option<i32> {
+        self.lifeline.as_ref().map(|(_, pid)| pid.as_raw())
     }
 }
 
 impl Drop for Frozen<'_> {
     fn drop(&mut self) {
-        let _ = fs::write(self.0.join("cgroup.freeze"), "0");
+        thaw(self.path);
+        if let Some((end, thawer)) = self.lifeline.take() {
+            drop(end);
+            let _ = waitpid(thawer, None);
+        }
     }
+}
+
+/// A process that thaws `path` when this one closes its end of the lifeline, or dies.
+fn thawer(path: &Path) -> io::Result<(OwnedFd, Pid)> {
+    let (read, write) = pipe2(OFlag::O_CLOEXEC)?;
+    let pid = fork::spawn(|| {
+        descriptors::close_all_but(&[read.as_fd()]);
+        aside::detach(c"ci-setup:thaw");
+        let _ = nix::unistd::read(&read, &mut [0]);
+        thaw(path);
+        0
+    })?;
+    Ok((write, pid))
+}
+
+fn thaw(path: &Path) {
+    let _ = fs::write(path.join("cgroup.freeze"), "0");
 }
 
 /// The cgroup v2 folder that a process is in; `None` for the root and for what lies outside of what is

@@ -73,7 +73,7 @@ pub fn execute(context: &Context, mut job: Job, log: File, lock: &mut Option<Run
     let _ = waitpid(supervisor, None);
     let apart: Vec<i32> =
         [Some(mirror), watch.passthrough.as_ref().map(|pass| pass.pid().as_raw())].into_iter().flatten().collect();
-    let mut tree = Tree::of_orphans(Leaf::find(&leaf_name(run.id())), &started.token, &apart);
+    let mut tree = Tree::of_orphans(Leaf::find(&leaf_name(&started)), &started.token, &apart);
     recover::end_orphans(&mut tree, grace.min(Duration::from_secs(1)));
     watch.finish_passthrough();
     Ok(recover::interrupted(&run, history.as_ref(), "the agent's supervisor was killed while the script was running"))

@@ -16,6 +16,7 @@ pub mod environment;
 pub mod front;
 mod preflight;
 pub mod prepare;
+pub mod recording;
 mod recover;
 mod refuse;
 mod scope;

@@ -25,11 +25,8 @@ const APT_CONFIG: &str = "// Made by ci-setup-agent for setup scripts.\nDPkg::Lo
 
 /// Sorted last by its name, so that nothing before it counts.
 const SUDOERS: &str = "/etc/sudoers.d/zzz-ci-setup-agent";
-const SUDOERS_RULES: &str = "\
-# Made by ci-setup-agent: the CI_* variables of a setup script reach its sudo blocks, without a terminal.
-Defaults:root env_keep += \"CI_*\"
-Defaults:root !requiretty
-";
+/// One text with the file that the package installs.
+const SUDOERS_RULES: &str = include_str!("../../packaging/sudoers");
 
 /// Looks the instance's ordinary user up.
 ///

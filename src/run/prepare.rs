@@ -1,6 +1,7 @@
 //! One script from its request to the fork: found, checked, given its place, its environment, its files.
 
 use std::{
+    fs::File,
     os::fd::AsFd,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
@@ -12,7 +13,9 @@ use super::{
     Context,
     ending::code_of_signal,
     environment::{Environment, Parts},
-    front, internal, preflight, refuse,
+    front, internal, preflight,
+    recording::Recording,
+    refuse,
     start::Invocation,
     supervise::Job,
 };
@@ -83,7 +86,9 @@ pub fn execute(
     outcome.arguments = Some(request.arguments.clone());
     outcome.timeout = Some(timeout_of(&request.timeout));
     outcome.warnings.extend_from_slice(warnings);
-    match try_execute(context, request, checked, &run, &mut outcome, lock) {
+    // Retention and `sync` leave it alone from now on.
+    let claim = run.claim();
+    match try_execute(context, request, checked, &run, &mut outcome, claim.as_ref(), lock) {
         Ok(outcome) => outcome,
         Err(error) => refuse::record(context, &run, &error, outcome),
     }
@@ -95,6 +100,7 @@ fn try_execute(
     checked: Option<Checked>,
     run: &RunDir,
     outcome: &mut Outcome,
+    claim: Option<&File>,
     lock: &mut Option<RunLock>,
 ) -> Result<Outcome> {
     let kind = outcome.script.unwrap_or(ScriptKind::CreationScript);
@@ -114,6 +120,7 @@ fn try_execute(
         outcome.warnings.extend(preflight::wait_for_apt(context, &script.text)?);
         outcome.warnings.extend(preflight::furnish(context));
     }
+    let recording = Recording::prepare(context.settings.steps, &script, run.id());
     let token = format!("{}.{}", run.id(), random_word());
     let environment = environment(context, &token);
     let file = file_to_run(&script, run)?;
@@ -137,6 +144,7 @@ fn try_execute(
     let log = reader()?;
     let job = Job {
         run: run.clone(),
+        claim: claim.and_then(|claim| claim.try_clone().ok()),
         outcome: outcome.clone(),
         history: context.rehearsal.is_none().then(|| History::of(&context.state, &context.identity, kind)),
         started,
@@ -148,6 +156,7 @@ fn try_execute(
         leftovers: context.settings.leftovers,
         state_limit: context.settings.state_limit,
         spool,
+        recording,
         mirror,
         bells: vec![bell],
         redaction: context.settings.redaction,
@@ -258,6 +267,7 @@ pub fn target(context: &Context, word: &str, run: &RunDir) -> Target {
         stamp: run.stamp().unwrap_or_default().to_owned(),
         resume: None,
         user: context.account.clone(),
+        ground: context.share.ground(),
     }
 }
 
@@ -280,7 +290,7 @@ pub fn blank(run_id: &str, script: Option<ScriptKind>, instance: Option<Instance
         elapsed_seconds: None,
         script_exit: None,
         error: None,
-        steps: Steps { unavailable: Some("this version records no steps".into()), ..Steps::default() },
+        steps: Steps::default(),
         failed_commands: Vec::new(),
         failed_command_count: 0,
         processes: Processes::default(),

@@ -5,9 +5,19 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
-use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::{
+    errno::Errno,
+    sys::wait::{WaitPidFlag, WaitStatus, waitpid},
+};
 
-use super::{Context, cgroup::Leaf, prepare, supervise::leaf_name, terminate::Tree};
+use super::{
+    Context,
+    cgroup::Leaf,
+    prepare,
+    supervise::leaf_name,
+    terminate::{self, Standstill, Tree},
+    tree::Seen,
+};
 use crate::{
     error::Code,
     output::spool,
@@ -31,7 +41,7 @@ pub(super) fn recover(context: &Context) {
             show::eprintln(&format!("note: {} was interrupted", started.run_id));
         }
         if started.boot_id == boot_id() {
-            let mut tree = Tree::of_orphans(Leaf::find(&leaf_name(run.id())), &started.token, &[]);
+            let mut tree = Tree::of_orphans(Leaf::find(&leaf_name(&started)), &started.token, &[]);
             end_orphans(&mut tree, Duration::from_secs(1));
         }
         let missing = blank_for(context, kind, &started);
@@ -51,32 +61,41 @@ fn blank_for(context: &Context, kind: ScriptKind, started: &Started) -> Outcome 
     outcome
 }
 
-/// Ends what is left of a run whose supervisor is gone: asked first, then killed until nobody is left.
-pub(super) fn end_orphans(tree: &mut Tree, grace: Duration) {
-    const PAUSE: Duration = Duration::from_millis(5);
-    const LONGEST: Duration = Duration::from_secs(5);
-    if !tree.ask_to_end().is_empty() {
+/// Ends what is left of a run whose supervisor is gone: asked first, then killed until nobody is left but
+/// those who cannot die, who are returned.
+pub(super) fn end_orphans(tree: &mut Tree, grace: Duration) -> Vec<Seen> {
+    const PAUSE: Duration = Duration::from_millis(20);
+    let members = tree.members();
+    if !members.is_empty() {
+        terminate::ask_to_end(&members);
         let until = Instant::now() + grace;
         while !tree.members().is_empty() && Instant::now() < until {
-            reap();
+            bury();
             std::thread::sleep(PAUSE);
         }
     }
-    let until = Instant::now() + LONGEST;
-    while !tree.kill().is_empty() && Instant::now() < until {
-        reap();
+    let mut standstill = Standstill::new();
+    let unkillable = loop {
+        let alive = tree.kill(bury);
+        if alive.is_empty() || standstill.is_reached(&alive) {
+            break alive;
+        }
+        bury();
         std::thread::sleep(PAUSE);
-    }
+    };
     if let Some(leaf) = tree.leaf() {
         leaf.remove();
     }
+    unkillable
 }
 
-/// Collects the dead that fell to this process when their parent died.
-fn reap() {
-    while let Ok(status) = waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-        if status.pid().is_none() {
-            return;
+/// Collects the dead that fell to this process when their parent died. Returns whether it has no children.
+fn bury() -> bool {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => return false,
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(_) => return true,
         }
     }
 }

@@ -7,7 +7,7 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, ppoll};
 
-use super::{Context, prepare};
+use super::{Context, prepare, supervise::Redaction};
 use crate::{
     cli::Call,
     error::{Code, Error},
@@ -83,7 +83,8 @@ pub(super) fn refuse(error: &Error, known: &Known, call: &Call) -> u8 {
     if let Some(name) = known.valid_name() {
         let share = Share::of(&name, &user, known.share.as_deref());
         let target = Target {
-            share: share.root.clone(),
+            ground: share.ground(),
+            share: share.root,
             name,
             word: word.into(),
             stamp,
@@ -91,7 +92,7 @@ pub(super) fn refuse(error: &Error, known: &Known, call: &Call) -> u8 {
             user: User::named(&user),
         };
         let patience = known.flush_wait.unwrap_or(Duration::from_secs(30));
-        mirror(&share, target, run.as_ref(), &mut outcome, patience);
+        mirror(target, run.as_ref(), &mut outcome, None, patience);
     }
     show::print_error(error);
     if call.print.json {
@@ -105,8 +106,9 @@ pub(super) fn record(context: &Context, run: &RunDir, error: &Error, outcome: Ou
     let mut outcome = outcome_of(error, outcome);
     let _ = run.write_outcome(&outcome, Durability::Synced);
     let word = outcome.script.map_or("request", ScriptKind::word);
-    let target = prepare::target(context, word, run);
-    mirror(&context.share, target, Some(run), &mut outcome, context.settings.flush_wait);
+    let (target, settings) = (prepare::target(context, word, run), &context.settings);
+    let redaction = Some(settings.redaction);
+    mirror(target, Some(run), &mut outcome, redaction, settings.flush_wait);
     outcome
 }
 
@@ -121,13 +123,13 @@ pub(super) fn outcome_of(error: &Error, mut outcome: Outcome) -> Outcome {
 
 /// Brings a refusal to the share. A share that does not take it at once is left to `sync`: nothing ran, and
 /// the caller wants to know that now.
-fn mirror(share: &Share, target: Target, run: Option<&RunDir>, outcome: &mut Outcome, patience: Duration) {
-    /// A share that does not answer within this time is left to `sync`.
-    const HANG: Duration = Duration::from_secs(1);
-    // Nothing may be written into the empty folder on which a share that is late will be mounted.
-    if share.inline_folder(Duration::ZERO, HANG.min(patience), None).is_err() {
-        return;
-    }
+fn mirror(
+    target: Target,
+    run: Option<&RunDir>,
+    outcome: &mut Outcome,
+    redaction: Option<Redaction>,
+    patience: Duration,
+) {
     let Ok(bell) = Bell::new() else { return };
     let Ok(log) = memory_file(c"log", b"") else { return };
     if run.is_some_and(|run| write_empty_log(run).is_err()) {
@@ -135,7 +137,8 @@ fn mirror(share: &Share, target: Target, run: Option<&RunDir>, outcome: &mut Out
     }
     let Ok(mut mirror) = Mirror::start(target, log, bell) else { return };
     outcome.output.mirror = outcome::Mirror::Current;
-    if let Ok(file) = memory_file(c"outcome", &to_json(outcome)) {
+    let public = redaction.map_or_else(|| outcome.clone(), |redaction| redaction.of(outcome));
+    if let Ok(file) = memory_file(c"outcome", &to_json(&public)) {
         mirror.document("outcome.json", file);
     }
     mirror.finish();
@@ -150,6 +153,7 @@ fn mirror(share: &Share, target: Target, run: Option<&RunDir>, outcome: &mut Out
     if !mirror.is_complete() {
         outcome.output.mirror = outcome::Mirror::None;
     }
+    outcome.output.mirrored_bytes = mirror.bytes;
     if let Some(run) = run {
         let _ = run.write_outcome(outcome, Durability::Relaxed);
     }

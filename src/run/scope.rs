@@ -8,7 +8,7 @@ use rustbus::{
     standard_messages,
 };
 
-rustbus::dbus_variant_sig!(Property, Text => String; Flag => bool; Pids => Vec<u32>);
+rustbus::dbus_variant_sig!(Property, Text => String; Flag => bool; Number => u64; Pids => Vec<u32>);
 
 /// How long systemd may take; it usually takes some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -72,7 +72,10 @@ fn start_transient_unit(unit: &str, pids: &[u32]) -> Result<MarshalledMessage, S
     let properties: Vec<(String, Property)> = vec![
         ("Description".into(), Property::Text("setup script of the compute instance".into())),
         ("PIDs".into(), Property::Pids(pids.to_vec())),
-        // A leaf for the script is made below the scope.
+        // The caller's service or session is what limits the number of processes without us.
+        ("TasksMax".into(), Property::Number(u64::MAX)),
+        // A leaf for the script is made below the scope. For such a scope systemd does not end everybody
+        // when the kernel has killed one for want of memory.
         ("Delegate".into(), Property::Flag(true)),
         // Nothing is to be kept of a scope in which a process failed.
         ("CollectMode".into(), Property::Text("inactive-or-failed".into())),

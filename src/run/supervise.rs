@@ -27,9 +27,11 @@ use serde::{Deserialize, Serialize};
 use super::{
     cgroup::Leaf,
     ending::{Ending, Stop},
+    recording::{Recording, silent_failures},
     scope,
     start::{Invocation, OomScore, Started, Starting},
-    terminate::Tree,
+    terminate::{self, Standstill, Tree},
+    tree::Seen,
 };
 use crate::{
     output::{
@@ -84,6 +86,8 @@ pub enum Leftovers {
 pub struct Job {
     /// Its folder.
     pub run: RunDir,
+    /// The right to write there, until all of it is on the share.
+    pub claim: Option<File>,
     /// Its outcome so far.
     pub outcome: Outcome,
     /// Where it is written down as having run; `None` for a rehearsal.
@@ -106,6 +110,8 @@ pub struct Job {
     pub state_limit: u64,
     /// The spool.
     pub spool: Spool,
+    /// The recording of its steps.
+    pub recording: Recording,
     /// The mirror.
     pub mirror: Mirror,
     /// Rung when the spool has grown.
@@ -154,8 +160,8 @@ const OUTCOME_EVERY: Duration = Duration::from_secs(5);
 /// says `exec > >(tee …)`.
 const DRAIN: Duration = Duration::from_millis(300);
 
-/// How long after SIGKILL an uninterruptible process is waited for.
-const UNKILLABLE_AFTER: Duration = Duration::from_secs(5);
+/// How long after a kill the next one comes, if somebody is left by then.
+const KILL_AGAIN_AFTER: Duration = Duration::from_millis(50);
 
 /// The whole life of the supervisor's process. `lock` is given back when the run has ended.
 pub fn supervise(job: Job, front: Channel<Notice, Order>, lock: Option<state::RunLock>) -> io::Result<()> {
@@ -191,6 +197,8 @@ struct Supervisor {
     is_changed: bool,
     /// Whether the mirror has looked at the whole output on the share, after the end.
     is_mirrored: bool,
+    /// When the script's part was over.
+    over: Option<Instant>,
 }
 
 impl Supervisor {
@@ -222,12 +230,13 @@ impl Supervisor {
             written: Instant::now(),
             is_changed: false,
             is_mirrored: false,
+            over: None,
         })
     }
 
     /// Everything up to the fork of the script's first process.
     fn begin(&mut self) -> Result<Starting, Ending> {
-        let name = leaf_name(self.job.run.id());
+        let name = leaf_name(&self.job.started);
         if self.job.is_root {
             let pids = [std::process::id(), self.job.mirror.pid().as_raw().cast_unsigned()];
             if let Err(why) = scope::enter(&name, &pids) {
@@ -244,6 +253,7 @@ impl Supervisor {
         if let Some(stop) = self.stop {
             return Err(Ending::StoppedBefore(stop));
         }
+        self.job.recording.begin();
         // From here on the script counts as having run.
         if let Some(history) = &self.job.history {
             history.started(&self.job.started).map_err(Ending::Refused)?;
@@ -256,6 +266,7 @@ impl Supervisor {
         drop(end);
         let starting = started.map_err(|error| Ending::CannotStart("start", error))?;
         self.script = Some(starting.pid);
+        self.job.recording.follow(starting.pid.as_raw());
         self.publish(Durability::Relaxed);
         if self.job.redaction.shows_script
             && let Ok(file) = descriptors::memory_file(c"script", &self.job.text)
@@ -301,11 +312,13 @@ impl Supervisor {
     /// The script's first process has ended by itself: what it left in the pipe, and whom it left behind.
     fn after(&mut self, status: WaitStatus) -> Ending {
         let elapsed = self.begun.elapsed();
+        self.over = Some(Instant::now());
         self.job.outcome.elapsed_seconds = Some(elapsed.as_secs_f64());
         self.drain();
         // When a machine goes down, systemd signals everybody in the scope at once, the script maybe
         // first: then it did not fail, it was stopped.
-        if ended_by_stop_signal(status) {
+        let failed = !matches!(status, WaitStatus::Exited(_, 0));
+        if ended_by_stop_signal(status) || (failed && self.stop.is_some()) {
             let until = Instant::now() + Duration::from_millis(100);
             while self.stop.is_none() && Instant::now() < until {
                 self.turn(Some(until), None);
@@ -348,46 +361,63 @@ impl Supervisor {
             self.job.outcome.processes.at_deadline_count = members.len() as u64;
             self.job.outcome.processes.at_deadline = super::tree::described(&members);
         }
-        self.tree.ask_to_end();
+        terminate::ask_to_end(&members);
         let until = Instant::now() + grace;
         self.is_urgent = false;
         self.reap();
         while !self.is_childless && Instant::now() < until && !self.is_urgent {
             self.turn(Some(until), None);
         }
-        let since = Instant::now();
-        let mut pause = Duration::from_millis(1);
+        let mut standstill = Standstill::new();
         loop {
-            let alive = self.tree.kill();
-            self.reap();
+            let alive = self.kill();
             if alive.is_empty() && self.is_childless {
                 break;
             }
-            if since.elapsed() >= UNKILLABLE_AFTER && alive.iter().all(|seen| seen.state == b'D') {
+            if standstill.is_reached(&alive) {
                 self.job.outcome.processes.unkillable_count = alive.len() as u64;
                 self.job.outcome.processes.unkillable = super::tree::described(&alive);
                 break;
             }
-            self.turn(Some(Instant::now() + pause), None);
-            pause = (pause * 2).min(Duration::from_millis(50));
+            // Thousands of deaths come one by one, and each look at all processes takes its time.
+            let pause = Instant::now() + KILL_AGAIN_AFTER;
+            while !self.is_childless && Instant::now() < pause {
+                self.turn(Some(pause), None);
+            }
         }
         while self.pump() {}
     }
 
+    fn kill(&mut self) -> Vec<Seen> {
+        let Self { tree, script, exit, is_childless, .. } = self;
+        let alive = tree.kill(|| {
+            reap(*script, exit, is_childless);
+            *is_childless
+        });
+        self.reap();
+        alive
+    }
+
     /// The end, as the local disk records it.
     fn conclude(&mut self, ending: &Ending) {
+        self.over.get_or_insert_with(Instant::now);
         while self.pump() {}
         if let Some(leaf) = self.tree.leaf() {
             leaf.remove();
         }
         self.pipe_end = None;
+        // On a full disk there is room for the mark, the history and the outcome now.
+        self.job.run.release_reserve();
         self.job.spool.mark_end();
         let outcome = &mut self.job.outcome;
         outcome.elapsed_seconds.get_or_insert(self.begun.elapsed().as_secs_f64());
         outcome.ended_at = Some(state::timestamp(SystemTime::now()));
+        self.job.recording.finish(outcome);
         ending.write_to(outcome);
+        if outcome.state == State::Succeeded {
+            outcome.warnings.extend(silent_failures(outcome));
+        }
         self.note_losses();
-        self.job.run.release_reserve();
         if let Some(history) = &self.job.history
             && ending.has_begun()
         {
@@ -463,7 +493,8 @@ impl Supervisor {
 
     /// Waits for the mirror, at most `flush_wait`; then everything there is true.
     fn flush(&mut self) {
-        let until = Instant::now() + self.job.flush_wait;
+        // Counted from the script's end: what has been waited for since then is part of it.
+        let until = self.over.unwrap_or_else(Instant::now) + self.job.flush_wait;
         self.publish(Durability::Relaxed);
         self.job.mirror.finish();
         while !self.job.mirror.is_complete() {
@@ -498,13 +529,13 @@ impl Supervisor {
 
     /// What is left to do when nobody waits any more: the output of leftovers, a mirror that is late.
     fn stay(&mut self) {
-        let claim = self.job.run.claim();
+        let before = self.job.spool.kept();
         self.job.spool.sync();
         state::forget_oldest(&self.job.run, self.job.state_limit);
         while self.pipe.is_some() && !self.is_urgent && self.stop.is_none() {
             self.turn(None, None);
         }
-        if self.job.outcome.output.bytes != self.job.spool.kept() {
+        if self.job.spool.kept() != before {
             self.is_mirrored = false;
             self.hand_over_tail();
             self.publish(Durability::Relaxed);
@@ -512,14 +543,17 @@ impl Supervisor {
         }
         self.let_mirror_finish();
         self.publish(Durability::Synced);
-        drop(claim);
     }
 
     /// Goes on with a mirror that is late, as long as it makes progress. Then `sync` has its turn.
     fn let_mirror_finish(&mut self) {
         let patience = self.job.flush_wait.max(Duration::from_secs(1));
-        let mut moved = Instant::now();
-        while self.job.mirror.is_alive() && self.stop.is_none() && moved.elapsed() < patience {
+        let since = Instant::now();
+        loop {
+            let moved = self.job.mirror.moved.max(since);
+            if !self.job.mirror.is_alive() || self.stop.is_some() || moved.elapsed() >= patience {
+                break;
+            }
             if self.job.mirror.is_complete() {
                 if self.is_mirrored {
                     return;
@@ -528,11 +562,7 @@ impl Supervisor {
                 self.publish(Durability::Synced);
                 self.job.mirror.finish();
             }
-            let before = self.job.mirror.bytes;
             self.turn(Some(moved + patience), None);
-            if self.job.mirror.bytes != before {
-                moved = Instant::now();
-            }
         }
         self.is_mirrored = self.is_mirrored && self.job.mirror.is_complete();
         self.job.mirror.abandon();
@@ -543,9 +573,14 @@ impl Supervisor {
         let now = Instant::now();
         let pipe_rests = self.pipe_rests_until.filter(|rest| *rest > now);
         let tick = (self.is_changed && self.front.is_some()).then(|| self.written + OUTCOME_EVERY);
-        let timeout = [until, pipe_rests, tick].into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
-        {
+        let look = self.job.recording.next_wakeup();
+        let timeout =
+            [until, pipe_rests, tick, look].into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
+        let has_seen = {
             let mut polls = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
+            let recording = self.job.recording.poll_fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
+            let recorder_at = recording.is_some().then_some(polls.len());
+            polls.extend(recording);
             if let (Some(pipe), None) = (&self.pipe, pipe_rests) {
                 polls.push(PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
             }
@@ -554,9 +589,13 @@ impl Supervisor {
             let write = if self.job.mirror.has_waiting() { PollFlags::POLLOUT } else { PollFlags::empty() };
             polls.extend(self.job.mirror.poll_fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN | write)));
             let _ = ppoll(&mut polls, timeout.map(Into::into), None);
-        }
+            recorder_at.and_then(|at| polls[at].any()).unwrap_or(false)
+        };
         self.take_signals();
         self.take_orders();
+        if has_seen || look.is_some_and(|look| look <= Instant::now()) {
+            self.job.recording.pump();
+        }
         if self.job.mirror.pump() {
             self.is_changed = true;
         }
@@ -578,6 +617,8 @@ impl Supervisor {
         match self.job.spool.pump(pipe.as_fd()) {
             Ok(Pumped::Bytes(count)) => {
                 self.is_changed = true;
+                // What is there was looked at before these.
+                self.is_mirrored = false;
                 for bell in &self.job.bells {
                     bell.ring();
                 }
@@ -626,26 +667,8 @@ impl Supervisor {
         self.stop.get_or_insert(stop);
     }
 
-    /// Collects who has died. As the subreaper this process is childless exactly when the run is over.
     fn reap(&mut self) {
-        loop {
-            match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
-                Ok(WaitStatus::StillAlive) => {
-                    self.is_childless = false;
-                    return;
-                }
-                Ok(status) => {
-                    if status.pid() == self.script && self.exit.is_none() {
-                        self.exit = Some(status);
-                    }
-                }
-                Err(Errno::EINTR) => {}
-                Err(_) => {
-                    self.is_childless = true;
-                    return;
-                }
-            }
-        }
+        reap(self.script, &mut self.exit, &mut self.is_childless);
     }
 
     fn wait_for_exit(&mut self) {
@@ -658,6 +681,7 @@ impl Supervisor {
     /// Writes the outcome, here and for the share.
     fn publish(&mut self, durability: Durability) {
         self.job.outcome.output = self.output();
+        self.job.recording.write_to(&mut self.job.outcome);
         for warning in std::mem::take(&mut self.job.mirror.warnings) {
             self.warn(warning);
         }
@@ -702,9 +726,32 @@ impl Supervisor {
     }
 }
 
-/// The name of a run's scope and cgroup leaf.
-pub fn leaf_name(run_id: &str) -> String {
-    format!("{LEAF_PREFIX}{run_id}")
+/// Collects who has died. As the subreaper this process is childless exactly when the run is over.
+fn reap(script: Option<Pid>, exit: &mut Option<WaitStatus>, is_childless: &mut bool) {
+    loop {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => {
+                *is_childless = false;
+                return;
+            }
+            Ok(status) => {
+                if status.pid() == script && exit.is_none() {
+                    *exit = Some(status);
+                }
+            }
+            Err(Errno::EINTR) => {}
+            Err(_) => {
+                *is_childless = true;
+                return;
+            }
+        }
+    }
+}
+
+/// The name of a run's scope and cgroup leaf: with the token, since two state directories may make the same
+/// run id.
+pub fn leaf_name(started: &history::Started) -> String {
+    format!("{LEAF_PREFIX}{}", started.token)
 }
 
 /// How the names of all our cgroups begin.

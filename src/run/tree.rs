@@ -4,7 +4,13 @@
 //! supervisor are the run, whatever session, group, user or cgroup they moved to, and what systemd, cron
 //! or Docker started on the script's behalf is not among them.
 
-use std::{collections::HashMap, fs, os::unix::fs::MetadataExt, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    fs::{self, File},
+    io::Read,
+    os::unix::fs::MetadataExt,
+    time::Duration,
+};
 
 use nix::{errno::Errno, sys::signal::Signal, unistd::Pid};
 
@@ -24,24 +30,31 @@ pub struct Seen {
     pub state: u8,
     /// Start time, clock ticks since boot: with the pid it names the process for ever.
     pub started: u64,
+    /// Threads that live, or 1 for a process that is dead altogether.
+    threads: u32,
 }
 
 impl Seen {
     /// Looks at one process; `None` if it is gone.
     pub fn look(pid: i32) -> Option<Self> {
-        let text = fs::read(format!("/proc/{pid}/stat")).ok()?;
+        // One read: it is short, and ten thousand of them must not take long.
+        let mut text = [0; 1024];
+        let length = File::open(format!("/proc/{pid}/stat")).ok()?.read(&mut text).ok()?;
+        let text = &text[..length];
         // The name stands in parentheses and may hold any byte, closing parentheses included.
-        let rest = &text[text.iter().rposition(|byte| *byte == b')')? + 2..];
+        let rest = text.get(text.iter().rposition(|byte| *byte == b')')? + 2..)?;
         let mut fields = std::str::from_utf8(rest).ok()?.split(' ');
         let state = *fields.next()?.as_bytes().first()?;
         let parent = fields.next()?.parse().ok()?;
-        let started = fields.nth(17)?.trim().parse().ok()?;
-        Some(Self { pid, parent, state, started })
+        let threads = fields.nth(15)?.parse().ok()?;
+        let started = fields.nth(1)?.trim().parse().ok()?;
+        Some(Self { pid, parent, state, started, threads })
     }
 
-    /// Dead, and only waiting for its parent to take note.
+    /// Dead, and only waiting for its parent to take note. One whose first thread is dead while another
+    /// hangs in the kernel is not: nobody can take note of it yet.
     pub fn is_dead(&self) -> bool {
-        matches!(self.state, b'Z' | b'X')
+        matches!(self.state, b'Z' | b'X') && self.threads <= 1
     }
 
     /// Signals the process, and never another one that got its pid meanwhile.
@@ -67,36 +80,35 @@ pub fn all() -> Vec<Seen> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(Seen::look).collect()
 }
 
-/// The living descendants of `root`, itself left out, and without those of `apart`.
-pub fn descendants(root: i32, apart: &[i32]) -> Vec<Seen> {
-    let all = all();
+/// The living among `roots` and their descendants, without `apart` and theirs.
+pub fn families(all: &[Seen], roots: &[i32], apart: &[i32]) -> Vec<Seen> {
     let mut children: HashMap<i32, Vec<&Seen>> = HashMap::new();
-    for seen in &all {
+    let mut by_pid: HashMap<i32, &Seen> = HashMap::new();
+    for seen in all {
         children.entry(seen.parent).or_default().push(seen);
+        by_pid.insert(seen.pid, seen);
     }
     let mut found = Vec::new();
-    let mut parents = vec![root];
-    while let Some(parent) = parents.pop() {
-        for child in children.get(&parent).into_iter().flatten() {
-            if !apart.contains(&child.pid) {
-                parents.push(child.pid);
-                if !child.is_dead() {
-                    found.push(**child);
-                }
-            }
+    let mut known: HashSet<i32> = apart.iter().copied().collect();
+    let mut waiting: Vec<i32> = roots.to_vec();
+    while let Some(pid) = waiting.pop() {
+        if !known.insert(pid) {
+            continue;
         }
+        found.extend(by_pid.get(&pid).filter(|seen| !seen.is_dead()).map(|seen| **seen));
+        waiting.extend(children.get(&pid).into_iter().flatten().map(|child| child.pid));
     }
     found
 }
 
 /// Processes that carry `NAME=VALUE` in the environment they were started with.
-pub fn with_variable(name: &str, value: &str) -> Vec<Seen> {
+pub fn with_variable(all: &[Seen], name: &str, value: &str) -> Vec<i32> {
     let wanted = format!("{name}={value}");
     let has = |pid: i32| {
         fs::read(format!("/proc/{pid}/environ"))
             .is_ok_and(|text| text.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
     };
-    all().into_iter().filter(|seen| !seen.is_dead() && has(seen.pid)).collect()
+    all.iter().filter(|seen| !seen.is_dead() && has(seen.pid)).map(|seen| seen.pid).collect()
 }
 
 /// What the outcome says of `processes`: the oldest [`LONGEST_LIST`] of them.
@@ -167,7 +179,9 @@ mod tests {
         fs::copy("/bin/sleep", &program).unwrap();
         let mut child = std::process::Command::new(&program).arg0("x").arg("1000").spawn().unwrap();
         let pid = child.id().cast_signed();
-        assert!(descendants(std::process::id().cast_signed(), &[]).iter().any(|seen| seen.pid == pid));
+        let own = std::process::id().cast_signed();
+        assert!(families(&all(), &[own], &[]).iter().any(|seen| seen.pid == pid));
+        assert!(families(&all(), &[own], &[pid]).iter().all(|seen| seen.pid != pid));
         assert_eq!(Seen::look(pid).unwrap().parent, std::process::id().cast_signed());
         child.kill().unwrap();
         child.wait().unwrap();

@@ -23,6 +23,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Code, Error, Result},
+    output::mirror::Ground,
     request::SharePath,
     sys::{
         aside::{self, Answer},
@@ -83,6 +84,11 @@ impl Share {
             user_view: format!("/home/{user}/cloudfiles/code").into(),
             is_given: given.is_some(),
         }
+    }
+
+    /// What may be taken for the share when it is written to.
+    pub fn ground(&self) -> Ground {
+        if self.is_given { Ground::Any } else { Ground::NotBare }
     }
 
     /// Finds a script, reads it, and says in which folder it starts. Waits for a share that is not mounted

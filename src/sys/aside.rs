@@ -23,7 +23,7 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     channel::{self, Channel, Received},
-    descriptors, fork,
+    descriptors, fork, signals,
 };
 
 /// What came of work done aside.
@@ -96,6 +96,29 @@ fn wait<T: DeserializeOwned>(
         }
         stop_is_asked = polls.get(1).is_some_and(|poll| poll.any() == Some(true));
     }
+}
+
+/// Does `body` in a process that is nobody's child: it is adopted by the nearest subreaper, who may meet its
+/// end in a `wait`. Of the caller's descriptors it holds `kept` alone, and it is deaf to the signals that
+/// stop the agent.
+///
+/// # Errors
+/// Where no process can be made.
+pub fn leave(name: &std::ffi::CStr, kept: &[BorrowedFd<'_>], body: impl FnOnce()) -> io::Result<()> {
+    let between = fork::spawn(|| {
+        let made = fork::spawn(|| {
+            descriptors::close_all_but(kept);
+            detach(name);
+            for signal in [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGPIPE] {
+                signals::ignore(signal);
+            }
+            body();
+            0
+        });
+        i32::from(made.is_err())
+    })?;
+    waitpid(between, None)?;
+    Ok(())
 }
 
 /// A process of the agent's that may outlive its parent: without the caller's terminal and pipes, so that

@@ -6,6 +6,7 @@ pub mod aside;
 pub mod bell;
 pub mod channel;
 pub mod descriptors;
+pub mod detached_mount;
 pub mod fork;
 pub mod pidfd;
 pub mod signals;

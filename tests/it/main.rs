@@ -5,11 +5,15 @@ mod environment;
 mod exit_codes;
 mod harness;
 mod once;
+mod package;
 mod places;
 mod records;
 mod rehearsal;
 mod rejections;
 mod requests;
+mod share;
+mod steps;
+mod supervision;
 mod support;
 
 faultfs::share_server!();

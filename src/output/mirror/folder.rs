@@ -38,6 +38,20 @@ pub struct Target {
     pub resume: Option<String>,
     /// With whose rights; `None` keeps the caller's.
     pub user: Option<User>,
+    /// What counts as the share.
+    pub ground: Ground,
+}
+
+/// What a folder must be to count as the share. While the share is not mounted its place is an ordinary
+/// folder, and a copy there would be on the local disk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ground {
+    /// Any folder: somebody named it.
+    Any,
+    /// One that holds something, or a mount.
+    NotBare,
+    /// A mount: it was one before.
+    Mount,
 }
 
 /// An open folder of the run on the share.
@@ -46,6 +60,8 @@ pub(super) struct Folder {
     fd: OwnedFd,
     /// Its path below the share.
     pub(super) path: String,
+    /// Whether the share is a mount of its own.
+    pub(super) is_on_mount: bool,
 }
 
 /// With whose rights the share is written.
@@ -75,6 +91,15 @@ impl Folder {
         }
         let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
         let share = nix::fcntl::open(&target.share, flags, Mode::empty())?;
+        let is_on_mount = is_mount(&share);
+        let is_share = match target.ground {
+            Ground::Any => true,
+            Ground::NotBare => is_on_mount || !is_empty(&share)?,
+            Ground::Mount => is_on_mount,
+        };
+        if !is_share {
+            return Err(io::Error::other("the share is not mounted"));
+        }
         let logs = enter(share, "Logs")?;
         let instance = enter(logs, &target.name)?;
         let kind = enter(instance, &target.word)?;
@@ -87,7 +112,7 @@ impl Folder {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(errno) => return Err(errno.into()),
             }
-            return Ok(Self { fd: below(&kind, name)?, path: path.to_owned() });
+            return Ok(Self { fd: below(&kind, name)?, path: path.to_owned(), is_on_mount });
         }
         for attempt in 1..=MOST_NAMES {
             let name = match attempt {
@@ -99,13 +124,13 @@ impl Folder {
                 continue;
             }
             match mkdirat(&kind, name.as_str(), FOLDER) {
-                Ok(()) => return Ok(Self { fd: below(&kind, &name)?, path }),
+                Ok(()) => return Ok(Self { fd: below(&kind, &name)?, path, is_on_mount }),
                 // Ours if the share made it and lost the answer: then it is empty and we own it.
                 Err(Errno::EEXIST) => {
                     if let Ok(fd) = below(&kind, &name)
-                        && is_empty_and_ours(&fd).unwrap_or(false)
+                        && is_empty_and_ours(&fd, &kind).unwrap_or(false)
                     {
-                        return Ok(Self { fd, path });
+                        return Ok(Self { fd, path, is_on_mount });
                     }
                 }
                 Err(errno) => return Err(errno.into()),
@@ -152,17 +177,39 @@ impl Folder {
         }
         let _ = unlinkat(&self.fd, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
         let (file, _) = self.file(name)?;
-        write_whole(&file, content)?;
-        file.set_len(content.len() as u64)
+        write_whole(&file, content)
+    }
+
+    /// Whether a file is there with this content and nothing else.
+    ///
+    /// # Errors
+    /// Those of the share; a file that is not there is none.
+    pub(super) fn holds(&self, name: &str, content: &[u8]) -> io::Result<bool> {
+        use std::os::unix::fs::FileExt;
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_RDONLY;
+        let file = match openat(&self.fd, name, flags, Mode::empty()) {
+            Ok(fd) => regular(fd)?,
+            Err(Errno::ENOENT) => return Ok(false),
+            Err(errno) => return Err(errno.into()),
+        };
+        let mut found = vec![0; content.len()];
+        match file.read_exact_at(&mut found, 0) {
+            Ok(()) => Ok(found == content && file.metadata()?.len() == content.len() as u64),
+            Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 }
 
 const FOLDER: Mode = Mode::from_bits_truncate(0o755);
 
-/// Writes from the beginning, and has the share take note.
+/// Writes from the beginning, leaves nothing behind, and has the share take note.
 fn write_whole(file: &File, content: &[u8]) -> io::Result<()> {
     use std::os::unix::fs::FileExt;
     file.write_all_at(content, 0)?;
+    if file.metadata()?.len() != content.len() as u64 {
+        file.set_len(content.len() as u64)?;
+    }
     sync(file)
 }
 
@@ -192,19 +239,37 @@ fn below(parent: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
     Ok(openat(parent, name.as_c_str(), flags, Mode::empty())?)
 }
 
-fn is_empty_and_ours(folder: &OwnedFd) -> io::Result<bool> {
-    let owner = File::from(folder.try_clone()?).metadata()?.uid();
-    let mut listing = nix::dir::Dir::from_fd(folder.try_clone()?)?;
-    let names =
-        listing.iter().filter_map(Result::ok).filter(|entry| !matches!(entry.file_name().to_bytes(), b"." | b".."));
-    Ok(names.count() == 0 && owner == nix::unistd::geteuid().as_raw())
+/// A folder belongs to us like the one above it: on a share where everything has one owner that says
+/// nothing, and then it is as good as any other.
+fn is_empty_and_ours(folder: &OwnedFd, above: &OwnedFd) -> io::Result<bool> {
+    let owner = |fd: &OwnedFd| nix::sys::stat::fstat(fd).map(|found| found.st_uid);
+    let owned = owner(folder)?;
+    Ok((owned == nix::unistd::geteuid().as_raw() || owned == owner(above)?) && is_empty(folder)?)
+}
+
+fn is_empty(folder: &OwnedFd) -> io::Result<bool> {
+    // A listing of its own: that of a duplicate would go on where the last one ended.
+    let flags = OFlag::O_DIRECTORY | OFlag::O_CLOEXEC;
+    let mut listing = nix::dir::Dir::openat(folder, ".", flags, Mode::empty())?;
+    for entry in listing.iter() {
+        if !matches!(entry?.file_name().to_bytes(), b"." | b"..") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+/// Whether what is mounted on the folder above is something else.
+fn is_mount(folder: &OwnedFd) -> bool {
+    let above = nix::sys::stat::fstatat(folder, "..", nix::fcntl::AtFlags::empty());
+    matches!((nix::sys::stat::fstat(folder), above), (Ok(here), Ok(above)) if here.st_dev != above.st_dev)
 }
 
 /// Only a regular file with one name is written: a second name could lie anywhere.
 fn regular(fd: OwnedFd) -> io::Result<File> {
     let file = File::from(fd);
     let found = file.metadata()?;
-    if !found.is_file() || found.nlink() != 1 {
+    if !found.is_file() || found.nlink() > 1 {
         return Err(Errno::ELOOP.into());
     }
     Ok(file)
@@ -230,6 +295,7 @@ mod tests {
             stamp: "S".into(),
             resume: None,
             user: None,
+            ground: Ground::Any,
         }
     }
 

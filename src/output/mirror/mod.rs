@@ -12,12 +12,13 @@ use std::{
     fs::File,
     io,
     os::fd::{AsFd, BorrowedFd},
+    time::Instant,
 };
 
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 
-pub use self::folder::Target;
+pub use self::folder::{Ground, Target};
 use self::process::Process;
 use crate::{
     request::Warning,
@@ -48,6 +49,8 @@ pub(crate) enum Report {
     Progress { bytes: u64, folder: String },
     /// All orders up to this generation are carried out, and what they brought was looked at on the share.
     Complete { generation: u64, bytes: u64 },
+    /// It reads a long copy back to compare it.
+    Looking,
     /// The share refused something; it will be tried again.
     Failing { why: String },
     /// Something the outcome should tell.
@@ -70,6 +73,8 @@ pub struct Mirror {
     pub failing: Option<String>,
     /// Told once each.
     pub warnings: Vec<Warning>,
+    /// When it last made progress.
+    pub moved: Instant,
 }
 
 impl Mirror {
@@ -96,6 +101,7 @@ impl Mirror {
             folder: resumed,
             failing: None,
             warnings: Vec::new(),
+            moved: Instant::now(),
         })
     }
 
@@ -156,7 +162,11 @@ impl Mirror {
         loop {
             let Some(channel) = &self.channel else { return moved };
             match channel.receive() {
-                Received::Message(report, _) => moved |= self.take(report),
+                Received::Message(report, _) => {
+                    if self.take(report) {
+                        (moved, self.moved) = (true, Instant::now());
+                    }
+                }
                 Received::Nothing => return moved,
                 Received::Closed => self.channel = None,
             }
@@ -174,6 +184,7 @@ impl Mirror {
                 (self.complete, self.bytes, self.failing) = (generation, bytes, None);
                 true
             }
+            Report::Looking => true,
             Report::Failing { why } => {
                 self.failing = Some(why);
                 false

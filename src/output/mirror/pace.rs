@@ -3,29 +3,62 @@
 
 use std::time::{Duration, Instant};
 
-/// Between two small writes. With the outcome's copy every 5 s and the first and last documents this
-/// stays below two writes a second.
+/// Between two small writes of output.
 const BETWEEN: Duration = Duration::from_millis(700);
+
+/// The span in which at most two small writes happen, with a margin for what the way to the share takes.
+const SPAN: Duration = Duration::from_millis(1005);
+
+/// Longest wait of a document behind output that fills one write after the other.
+const LONGEST_WAIT: Duration = Duration::from_secs(1);
 
 /// Longest pause between two tries on a share that fails.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
 
-/// When the next small write may happen.
+/// When the next write may happen.
 #[derive(Debug, Default)]
 pub(super) struct Pace {
-    last: Option<Instant>,
+    /// The two latest writes, of output or documents, the latest first.
+    latest: [Option<Instant>; 2],
+    output: Option<Instant>,
+    synced: Option<Instant>,
 }
 
 impl Pace {
-    /// How long to wait until a small write may happen; zero if it may happen now.
-    pub(super) fn wait(&self) -> Duration {
-        self.last.map_or(Duration::ZERO, |last| BETWEEN.saturating_sub(last.elapsed()))
+    /// How long to wait until a small piece of output may be written; zero if it may be now.
+    pub(super) fn output_waits(&self) -> Duration {
+        left(self.output, BETWEEN).max(left(self.latest[1], SPAN))
     }
 
-    /// A small write happens now.
-    pub(super) fn count(&mut self) {
-        self.last = Some(Instant::now());
+    /// How long a document that was asked for at `since` waits.
+    pub(super) fn document_waits(&self, since: Instant) -> Duration {
+        left(self.latest[1], SPAN).min(left(Some(since), LONGEST_WAIT))
     }
+
+    /// How long to wait until the share is asked to take note of large pieces.
+    pub(super) fn sync_waits(&self) -> Duration {
+        left(self.synced, BETWEEN)
+    }
+
+    /// Output is written now.
+    pub(super) fn output(&mut self) {
+        self.output = Some(Instant::now());
+        self.document();
+    }
+
+    /// A document is written now.
+    pub(super) fn document(&mut self) {
+        self.latest = [Some(Instant::now()), self.latest[0]];
+    }
+
+    /// The share takes note of all output now.
+    pub(super) fn sync(&mut self) {
+        self.synced = Some(Instant::now());
+    }
+}
+
+fn left(since: Option<Instant>, span: Duration) -> Duration {
+    since.map_or(Duration::ZERO, |since| span.saturating_sub(since.elapsed()))
 }
 
 /// Growing pauses between tries.
@@ -53,9 +86,18 @@ mod tests {
     #[test]
     fn the_first_write_may_happen_at_once_and_the_second_may_not() {
         let mut pace = Pace::default();
-        assert_eq!(pace.wait(), Duration::ZERO);
-        pace.count();
-        assert!(pace.wait() > Duration::ZERO && pace.wait() <= BETWEEN);
+        assert_eq!(pace.output_waits(), Duration::ZERO);
+        pace.output();
+        assert!(pace.output_waits() > Duration::ZERO && pace.output_waits() <= BETWEEN);
+    }
+
+    #[test]
+    fn a_document_makes_the_output_behind_it_wait_for_the_rest_of_the_second() {
+        let mut pace = Pace::default();
+        pace.output();
+        assert_eq!(pace.document_waits(Instant::now()), Duration::ZERO);
+        pace.document();
+        assert!(pace.output_waits() > BETWEEN && pace.output_waits() <= SPAN);
     }
 
     #[test]

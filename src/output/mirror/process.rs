@@ -12,9 +12,9 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 
 use super::{
     Order, Report,
-    folder::{Folder, Rights, Target, is_blocked},
+    folder::{Folder, Ground, Rights, Target, is_blocked},
     pace::{Backoff, Pace},
-    stream::{PIECE, Stream},
+    stream::{Stream, Want},
 };
 use crate::{
     request::Warning,
@@ -34,7 +34,7 @@ pub(super) struct Process {
     known: Option<String>,
     avoid: Vec<String>,
     streams: Vec<Stream>,
-    documents: Vec<(String, File)>,
+    documents: Vec<Document>,
     buffer: Vec<u8>,
     is_finishing: bool,
     generation: u64,
@@ -42,6 +42,26 @@ pub(super) struct Process {
     backoff: Backoff,
     is_failing: bool,
     warned: bool,
+    /// What the share was last asked for, to know what a failure casts doubt on.
+    doing: Doing,
+}
+
+/// A small file, and whether the share has it. It is kept in case it has to be written again.
+struct Document {
+    name: String,
+    content: File,
+    since: Instant,
+    is_written: bool,
+    /// Whether a version of it is there: the first one does not wait for its turn.
+    is_first: bool,
+}
+
+#[derive(Clone, Copy)]
+enum Doing {
+    Folder,
+    Stream(usize),
+    Document,
+    Look,
 }
 
 /// What there is to do next.
@@ -73,6 +93,7 @@ impl Process {
             backoff: Backoff::default(),
             is_failing: false,
             warned: false,
+            doing: Doing::Folder,
         }
     }
 
@@ -105,46 +126,64 @@ impl Process {
     /// One operation on the share at the most, in the order in which readers need things.
     fn work(&mut self) -> io::Result<Next> {
         if self.folder.is_none() {
+            self.doing = Doing::Folder;
             self.open_folder()?;
         }
         let mut later: Option<Duration> = None;
         for index in 0..self.streams.len() {
-            let pending = self.streams[index].pending()?;
-            if pending == 0 {
-                continue;
+            let want = self.streams[index].want()?;
+            let turn = match want {
+                Want::Nothing => continue,
+                Want::WriteAtOnce => Duration::ZERO,
+                Want::Write => self.pace.output_waits(),
+                // What is asked for at the end does not wait for its turn: the exit waits for it.
+                Want::Sync if self.is_finishing => Duration::ZERO,
+                Want::Sync => self.pace.sync_waits(),
+            };
+            if turn.is_zero() {
+                self.doing = Doing::Stream(index);
+                self.serve(index, want)?;
+                return Ok(Next::Now);
             }
-            let turn = self.pace.wait();
-            // What is asked for at the end does not wait for its turn: the exit waits for it.
-            if pending < PIECE && !turn.is_zero() && !self.is_finishing {
-                later = Some(later.map_or(turn, |other| other.min(turn)));
-                continue;
+            later = Some(later.map_or(turn, |other| other.min(turn)));
+        }
+        if let Some(index) = self.documents.iter().position(|document| !document.is_written) {
+            let document = &self.documents[index];
+            let at_once = self.is_finishing || document.is_first;
+            let turn = if at_once { Duration::ZERO } else { self.pace.document_waits(document.since) };
+            if turn.is_zero() {
+                self.doing = Doing::Document;
+                self.write_document(index)?;
+                return Ok(Next::Now);
             }
-            self.write_stream(index, pending)?;
-            return Ok(Next::Now);
-        }
-        if !self.documents.is_empty() {
-            self.write_document()?;
-            return Ok(Next::Now);
-        }
-        if let Some(time) = later {
-            return Ok(Next::After(time));
+            later = Some(later.map_or(turn, |other| other.min(turn)));
         }
         if self.is_finishing {
+            self.doing = Doing::Look;
             return self.look_at_it();
         }
-        Ok(Next::Nothing)
+        Ok(later.map_or(Next::Nothing, Next::After))
     }
 
-    fn write_stream(&mut self, index: usize, pending: u64) -> io::Result<()> {
+    /// Writes the next piece of a stream, or has the share take note of those before.
+    fn serve(&mut self, index: usize, want: Want) -> io::Result<()> {
         let Some(folder) = &self.folder else { return Ok(()) };
         let stream = &mut self.streams[index];
-        let is_turn = pending < PIECE || self.pace.wait().is_zero();
+        let channel = self.channel.as_ref();
+        let alive = || {
+            channel.map(|channel| channel.send(&Report::Looking, None));
+        };
+        // Large pieces follow each other; the share is asked what it has as often as with small ones.
+        let is_turn = want != Want::WriteAtOnce || self.pace.sync_waits().is_zero();
         if is_turn {
             stream.doubt_if_resized()?;
         }
-        stream.write(folder, &mut self.buffer)?;
+        if want != Want::Sync {
+            self.pace.output();
+        }
+        stream.write(folder, &mut self.buffer, &alive)?;
         if is_turn {
-            self.pace.count();
+            self.pace.sync();
             // Another client of the share sees what its server has.
             stream.sync()?;
         }
@@ -153,13 +192,14 @@ impl Process {
         Ok(())
     }
 
-    fn write_document(&mut self) -> io::Result<()> {
-        let (Some(folder), Some((name, file))) = (&self.folder, self.documents.first()) else { return Ok(()) };
-        let mut content = vec![0; file.metadata()?.len() as usize];
-        file.read_exact_at(&mut content, 0)?;
-        folder.replace(name, &content)?;
-        self.documents.remove(0);
+    fn write_document(&mut self, index: usize) -> io::Result<()> {
+        let Some(folder) = &self.folder else { return Ok(()) };
+        self.pace.document();
+        let document = &mut self.documents[index];
+        folder.replace(&document.name, &document.read()?)?;
+        (document.is_written, document.is_first) = (true, false);
         self.succeed();
+        self.report_progress();
         Ok(())
     }
 
@@ -170,32 +210,50 @@ impl Process {
         }
         // By its names from the top, in case the folder itself was replaced.
         let fresh = Folder::open(&self.target, self.rights, self.known.as_deref(), &self.avoid)?;
+        let channel = self.channel.as_ref();
+        let alive = || {
+            channel.map(|channel| channel.send(&Report::Looking, None));
+        };
+        let mut is_right = true;
         for stream in &mut self.streams {
-            if !stream.verify(&fresh)? {
-                self.folder = Some(fresh);
-                return Ok(Next::Now);
-            }
+            is_right = is_right && stream.verify(&fresh, &alive)?;
+        }
+        for document in &mut self.documents {
+            document.is_written = fresh.holds(&document.name, &document.read()?)?;
+            is_right &= document.is_written;
         }
         self.folder = Some(fresh);
+        if !is_right {
+            return Ok(Next::Now);
+        }
         let report = Report::Complete { generation: self.generation, bytes: self.bytes() };
         if self.send(&report) == Sent::Full {
             return Ok(Next::After(Duration::from_millis(10)));
         }
         self.is_finishing = false;
-        Ok(Next::Nothing)
+        self.succeed();
+        Ok(Next::Now)
     }
 
     fn open_folder(&mut self) -> io::Result<()> {
         let folder = Folder::open(&self.target, self.rights, self.known.as_deref(), &self.avoid)?;
+        if folder.is_on_mount {
+            self.target.ground = Ground::Mount;
+        }
+        if self.known.as_ref().is_some_and(|known| *known != folder.path) {
+            self.streams.iter_mut().for_each(Stream::doubt);
+        }
         self.known = Some(folder.path.clone());
         self.folder = Some(folder);
-        self.report_progress();
+        if !self.is_failing {
+            self.report_progress();
+        }
         Ok(())
     }
 
     /// Bytes of the output that are on the share: of the spool and of its tail.
     fn bytes(&self) -> u64 {
-        self.streams.iter().map(|stream| stream.at).sum()
+        self.streams.iter().map(Stream::known).sum()
     }
 
     fn report_progress(&mut self) {
@@ -236,11 +294,16 @@ impl Process {
             // Somebody put something in our way, in our own folder: a new one, and all of it again.
             self.avoid.push(folder.path);
             self.known = None;
+            self.streams.iter_mut().for_each(Stream::doubt);
+            self.documents.iter_mut().for_each(|document| document.is_written = false);
         }
         self.folder = None;
         self.rights = Rights::Users;
-        for stream in &mut self.streams {
-            stream.doubt();
+        match self.doing {
+            // What is open stays so; whether it is still good is seen at its next use.
+            Doing::Folder | Doing::Document => {}
+            Doing::Stream(index) => self.streams[index].doubt(),
+            Doing::Look => self.streams.iter_mut().for_each(Stream::doubt),
         }
         if !self.is_failing {
             self.is_failing = true;
@@ -260,22 +323,37 @@ impl Process {
                 Received::Nothing => return,
                 Received::Closed => {
                     self.channel = None;
-                    self.is_finishing = true;
+                    self.finish();
                 }
                 Received::Message(order, file) => {
                     self.generation += 1;
                     match (order, file) {
-                        (Order::Document(name), Some(file)) => {
-                            self.documents.retain(|(waiting, _)| *waiting != name);
-                            self.documents.push((name, file.into()));
+                        (Order::Document(name), Some(file)) => self.take_document(name, file.into()),
+                        (Order::Stream(name), Some(file)) => {
+                            // Output that leftovers wrote after the end makes another tail.
+                            self.streams.retain(|stream| stream.name != name);
+                            self.streams.push(Stream::new(&name, file.into()));
                         }
-                        (Order::Stream(name), Some(file)) => self.streams.push(Stream::new(&name, file.into())),
-                        (Order::Finish, _) => self.is_finishing = true,
+                        (Order::Finish, _) => self.finish(),
                         (Order::Document(_) | Order::Stream(_), None) => {}
                     }
                 }
             }
         }
+    }
+
+    fn take_document(&mut self, name: String, content: File) {
+        let older = self.documents.iter().position(|document| document.name == name);
+        let older = older.map(|index| self.documents.remove(index));
+        let waiting = older.as_ref().filter(|older| !older.is_written).map(|older| older.since);
+        let is_first = older.is_none_or(|older| older.is_first);
+        let since = waiting.unwrap_or_else(Instant::now);
+        self.documents.push(Document { name, content, since, is_written: false, is_first });
+    }
+
+    fn finish(&mut self) {
+        self.is_finishing = true;
+        self.streams.iter_mut().for_each(Stream::set_goal);
     }
 
     /// Waits for news, at most `longest`.
@@ -300,5 +378,13 @@ impl Process {
             self.wait(Some(left));
             self.take_orders();
         }
+    }
+}
+
+impl Document {
+    fn read(&self) -> io::Result<Vec<u8>> {
+        let mut content = vec![0; self.content.metadata()?.len() as usize];
+        self.content.read_exact_at(&mut content, 0)?;
+        Ok(content)
     }
 }

@@ -4,14 +4,20 @@ use std::{
     fs::File,
     io,
     os::unix::fs::{FileExt, MetadataExt},
+    time::{Duration, Instant},
 };
 
 use super::folder::{Folder, sync};
 
 /// The most bytes in one write, and the amount from which a write need not wait for its turn.
-pub(super) const PIECE: u64 = 1 << 20;
+const PIECE: u64 = 1 << 20;
 
-/// How much of the end is compared where nothing went wrong on the way; where something did, everything is.
+/// A write of a whole piece that does not begin on a page becomes two requests to the share.
+const PAGE: u64 = 4096;
+
+/// Up to here all of a copy is compared at the end. Of a longer one where nothing went wrong on the way it
+/// is the last part; where something did, everything is.
+const ALL_COMPARED: u64 = 32 << 20;
 const TAIL_COMPARED: u64 = 8 << 20;
 
 /// A source, and how far its copy is.
@@ -22,23 +28,78 @@ pub(super) struct Stream {
     source: File,
     copy: Option<File>,
     /// Bytes that were written.
-    pub(super) at: u64,
+    at: u64,
     /// Bytes that were written and taken note of.
-    pub(super) synced: u64,
+    synced: u64,
+    needs_sync: bool,
+    /// Whether the share took less than it was given: the rest does not wait for a turn.
+    is_short: bool,
     /// Whether something happened that casts doubt on all that was written.
     is_doubtful: bool,
+    /// How long the source was when all of it was last asked for.
+    goal: u64,
     /// The length that was looked at on the share and found right.
     verified: Option<u64>,
 }
 
+/// What a stream wants to do next.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Want {
+    /// Nothing: all of it is there.
+    Nothing,
+    /// Write a whole piece, or what is missing of what was asked for.
+    WriteAtOnce,
+    /// Write something small.
+    Write,
+    /// Have the share take note.
+    Sync,
+}
+
 impl Stream {
     pub(super) fn new(name: &str, source: File) -> Self {
-        Self { name: name.into(), source, copy: None, at: 0, synced: 0, is_doubtful: false, verified: None }
+        Self {
+            name: name.into(),
+            source,
+            copy: None,
+            at: 0,
+            synced: 0,
+            needs_sync: false,
+            is_short: false,
+            is_doubtful: false,
+            goal: 0,
+            verified: None,
+        }
+    }
+
+    /// All that is there now is asked for.
+    pub(super) fn set_goal(&mut self) {
+        self.goal = self.source.metadata().map_or(self.goal, |found| found.len());
+    }
+
+    /// What there is to do.
+    pub(super) fn want(&self) -> io::Result<Want> {
+        let pending = self.pending()?;
+        Ok(match pending {
+            0 if self.needs_sync => Want::Sync,
+            0 => Want::Nothing,
+            _ if pending >= self.room() || self.is_short || self.at < self.goal => Want::WriteAtOnce,
+            _ => Want::Write,
+        })
     }
 
     /// Bytes not yet written.
-    pub(super) fn pending(&self) -> io::Result<u64> {
+    fn pending(&self) -> io::Result<u64> {
         Ok(self.source.metadata()?.len().saturating_sub(self.at))
+    }
+
+    /// The most bytes in the next write: it ends on a page, and those behind it then begin on one.
+    fn room(&self) -> u64 {
+        PIECE - self.at % PAGE
+    }
+
+    /// Bytes that are known to be on the share.
+    pub(super) fn known(&self) -> u64 {
+        self.synced
     }
 
     /// The share failed: the file is opened anew, and then all of it is compared.
@@ -63,28 +124,34 @@ impl Stream {
         Ok(())
     }
 
-    /// Writes the next piece. Returns how many bytes the share took.
-    pub(super) fn write(&mut self, folder: &Folder, buffer: &mut Vec<u8>) -> io::Result<u64> {
-        self.open(folder)?;
-        let Some(copy) = &self.copy else { return Ok(0) };
-        let length = self.pending()?.min(PIECE);
+    /// Writes the next piece.
+    pub(super) fn write(&mut self, folder: &Folder, buffer: &mut Vec<u8>, alive: &dyn Fn()) -> io::Result<()> {
+        self.open(folder, alive)?;
+        let Some(copy) = &self.copy else { return Ok(()) };
+        let length = self.pending()?.min(self.room());
+        if length == 0 {
+            return Ok(());
+        }
         buffer.resize(length as usize, 0);
         self.source.read_exact_at(buffer, self.at)?;
+        // Not by O_APPEND, which FUSE clients of SMB do not know.
         let written = copy.write_at(buffer, self.at)? as u64;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
         self.at += written;
-        self.verified = None;
-        Ok(written)
+        self.is_short = written < length;
+        self.needs_sync = true;
+        Ok(())
     }
 
     /// Has the share take note of what was written.
     pub(super) fn sync(&mut self) -> io::Result<()> {
-        if let Some(copy) = &self.copy
-            && self.synced < self.at
-        {
-            sync(copy)?;
+        if let Some(copy) = &self.copy {
+            if self.needs_sync {
+                sync(copy)?;
+            }
+            self.needs_sync = false;
             self.synced = self.at;
         }
         Ok(())
@@ -92,13 +159,20 @@ impl Stream {
 
     /// Opens the copy. One that is there already is compared with the source from its beginning, and
     /// writing goes on at the first difference.
-    fn open(&mut self, folder: &Folder) -> io::Result<()> {
+    fn open(&mut self, folder: &Folder, alive: &dyn Fn()) -> io::Result<()> {
         if self.copy.is_some() {
             return Ok(());
         }
         let (copy, is_new) = folder.file(&self.name)?;
-        self.at = if is_new { 0 } else { self.first_difference(&copy, 0)? };
-        self.synced = 0;
+        let length = self.source.metadata()?.len();
+        self.at = if is_new { 0 } else { self.first_difference(&copy, 0, length, alive)? };
+        // What is longer than it should be would look so at every turn.
+        if !is_new && self.at == length && copy.metadata()?.len() > length {
+            copy.set_len(length)?;
+        }
+        self.synced = self.synced.min(self.at);
+        self.needs_sync = true;
+        self.is_short = false;
         self.copy = Some(copy);
         Ok(())
     }
@@ -107,13 +181,12 @@ impl Stream {
     /// writing goes on at the first difference.
     ///
     /// The share may have been truncated, replaced, or may have lost writes that it had accepted.
-    pub(super) fn verify(&mut self, folder: &Folder) -> io::Result<bool> {
-        self.open(folder)?;
-        let length = self.source.metadata()?.len();
-        if self.at < length {
+    pub(super) fn verify(&mut self, folder: &Folder, alive: &dyn Fn()) -> io::Result<bool> {
+        self.open(folder, alive)?;
+        if self.at < self.goal {
             return Ok(false);
         }
-        if self.verified == Some(length) {
+        if self.verified.is_some_and(|verified| verified >= self.goal) {
             return Ok(true);
         }
         let (fresh, _) = folder.file(&self.name)?;
@@ -125,38 +198,49 @@ impl Stream {
         if !is_same {
             self.is_doubtful = true;
         }
-        if found.len() > length {
-            fresh.set_len(length)?;
+        if found.len() > self.at {
+            fresh.set_len(self.at)?;
         }
-        let from = if self.is_doubtful { 0 } else { length.saturating_sub(TAIL_COMPARED) };
-        let right = self.first_difference(&fresh, from)?;
+        let is_all = self.is_doubtful || self.goal <= ALL_COMPARED;
+        let from = if is_all { 0 } else { self.goal.saturating_sub(TAIL_COMPARED) };
+        let right = self.first_difference(&fresh, from, self.goal, alive)?;
         self.copy = Some(fresh);
-        if right < length {
+        self.needs_sync = true;
+        if right < self.goal {
             // Everything before is suspect as well, unless it has just been compared.
             self.is_doubtful = true;
             self.at = if from == 0 { right } else { 0 };
-            self.synced = 0;
+            self.synced = self.synced.min(self.at);
             return Ok(false);
         }
+        self.sync()?;
         self.is_doubtful = false;
-        self.verified = Some(length);
+        self.verified = Some(self.goal);
         Ok(true)
     }
 
-    /// The offset, not before `from`, up to which the copy equals the source.
-    fn first_difference(&self, copy: &File, from: u64) -> io::Result<u64> {
-        const CHUNK: usize = 256 * 1024;
+    /// The offset, not before `from` and not beyond `until`, up to which the copy equals the source. Says
+    /// that it is `alive` now and then: a long copy takes long to read.
+    fn first_difference(&self, copy: &File, from: u64, until: u64, alive: &dyn Fn()) -> io::Result<u64> {
+        const CHUNK: usize = 128 * 1024;
+        const SAY_SO: Duration = Duration::from_millis(500);
         let (mut wanted, mut found) = (vec![0; CHUNK], vec![0; CHUNK]);
-        let mut at = from;
-        loop {
-            let there = copy.read_at(&mut found, at)?;
+        let (mut at, mut said) = (from, Instant::now());
+        while at < until {
+            let most = usize::try_from(until - at).unwrap_or(CHUNK).min(CHUNK);
+            let there = copy.read_at(&mut found[..most], at)?;
             let here = self.source.read_at(&mut wanted[..there], at)?;
             let equal = wanted[..here].iter().zip(&found[..here]).take_while(|(a, b)| a == b).count();
             at += equal as u64;
             if there == 0 || equal < there {
-                return Ok(at);
+                break;
+            }
+            if said.elapsed() >= SAY_SO {
+                alive();
+                said = Instant::now();
             }
         }
+        Ok(at)
     }
 }
 
@@ -183,6 +267,7 @@ mod tests {
             stamp: "S".into(),
             resume: None,
             user: None,
+            ground: super::super::folder::Ground::Any,
         };
         let folder = Folder::open(&target, super::super::folder::Rights::Users, None, &[]).unwrap();
         let spool = tempfile::NamedTempFile::new().unwrap();
@@ -193,8 +278,9 @@ mod tests {
 
     impl Bench {
         fn bring_over(&mut self) {
-            while !self.stream.verify(&self.folder).unwrap() {
-                self.stream.write(&self.folder, &mut Vec::new()).unwrap();
+            self.stream.set_goal();
+            while !self.stream.verify(&self.folder, &|| ()).unwrap() {
+                self.stream.write(&self.folder, &mut Vec::new(), &|| ()).unwrap();
             }
         }
 
@@ -236,8 +322,8 @@ mod tests {
     fn an_earlier_copy_is_continued_where_it_stopped() {
         let mut bench = bench(&noise(2_500_000));
         fs::write(bench.path(), noise(1_200_000)).unwrap();
-        let written = bench.stream.write(&bench.folder, &mut Vec::new()).unwrap();
-        assert_eq!(bench.stream.at, 1_200_000 + written);
+        bench.stream.write(&bench.folder, &mut Vec::new(), &|| ()).unwrap();
+        assert_eq!(bench.stream.at, 1_200_000 + PIECE - 1_200_000 % PAGE);
         bench.bring_over();
         bench.assert_equal();
     }

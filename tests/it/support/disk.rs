@@ -39,6 +39,9 @@ impl Disk {
         }
         // As the service mounts it: everybody may write.
         fs::set_permissions(folder.join("share"), fs::Permissions::from_mode(0o777)).expect("chmod of the share");
+        // What a test mounts on the share later, or unmounts there, rooms see too.
+        mount(Some(&folder), &folder, None::<&str>, MsFlags::MS_BIND, None::<&str>).expect("a bind mount");
+        mount(None::<&str>, &folder, None::<&str>, MsFlags::MS_SHARED, None::<&str>).expect("a shared mount");
         let disk = Self { name, folder, image: image.to_owned(), _alive: alive };
         disk.mount();
         disk

@@ -124,7 +124,7 @@ fn start(disk: &Disk, cgroup: &Cgroup, cgroups: Cgroups) -> Life {
     command.args(["--pdeathsig", "KILL", "--", "unshare", "--pid", "--fork", "--kill-child", "--"]);
     // The parent stays outside: within, a process of another pid namespace shows up as 0 in `cgroup.procs`.
     command.args(["sh", "-c", "echo 0 > \"$0\" && exec \"$@\""]).arg(root);
-    command.args(["unshare", "--mount", "--uts", "--ipc", "--net", "--cgroup", "--"]);
+    command.args(["unshare", "--mount", "--propagation", "slave", "--uts", "--ipc", "--net", "--cgroup", "--"]);
     command.args(["sh", concat!(env!("CARGO_MANIFEST_DIR"), "/tests/it/support/room.sh")]);
     command.args([disk.root(), disk.share(), PathBuf::from(SHARE)]).arg(cgroups.word()).arg(boot_id);
     command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(fs::File::create(&log).expect("a log file"));

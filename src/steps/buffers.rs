@@ -1,0 +1,118 @@
+//! The kernel's buffers of one instance: marked, waited for, read.
+
+use std::fs::File;
+use std::io::{self, ErrorKind, Read};
+use std::os::fd::{AsFd, BorrowedFd};
+
+use nix::fcntl::OFlag;
+
+use super::event::{Event, Formats};
+use super::ring;
+use super::tracefs::Tracefs;
+
+/// Pages read in one go from each processor's buffer, so that a flood cannot hold the caller up.
+const MOST_PAGES: usize = 128;
+
+/// A page is 4 KiB unless somebody made the kernel's larger (Linux 6.8 allows 64 KiB).
+const PAGE: usize = 64 * 1024;
+
+/// The buffers, one for each processor.
+#[derive(Debug)]
+pub struct Buffers {
+    instance: Tracefs,
+    formats: Formats,
+    pipe: File,
+    processors: Vec<File>,
+    page: Vec<u8>,
+    torn: bool,
+}
+
+/// Whether the kernel's buffers were read to their ends.
+#[derive(Clone, Copy, Debug)]
+pub enum Drained {
+    /// They were.
+    Wholly,
+    /// A flood: there is more.
+    Partly,
+}
+
+impl Buffers {
+    /// Opens those of an instance.
+    pub fn open(instance: Tracefs, formats: Formats) -> io::Result<Self> {
+        let open = |path: &str| instance.open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK);
+        // Only polled. It stands for all processors, where the raw files stand for one each.
+        let pipe = open("trace_pipe")?;
+        let processors = instance.names("per_cpu", "cpu")?;
+        // A processor that is switched off has no buffer.
+        let processors =
+            processors.iter().filter_map(|name| open(&format!("per_cpu/{name}/trace_pipe_raw")).ok()).collect();
+        Ok(Self { instance, formats, pipe, processors, page: vec![0; PAGE], torn: false })
+    }
+
+    /// Readable when events wait.
+    pub fn poll_fd(&self) -> BorrowedFd<'_> {
+        self.pipe.as_fd()
+    }
+
+    /// Writes an event of our own.
+    pub fn mark(&self) {
+        let _ = self.instance.write("trace_marker", "now");
+    }
+
+    /// Nothing is written into the buffers from now on.
+    pub fn stop(&self) {
+        let _ = self.instance.write("tracing_on", "0");
+    }
+
+    /// Some pages were not understood.
+    pub fn torn(&self) -> bool {
+        self.torn
+    }
+
+    /// Moves events from the kernel's buffers to the end of `events`, each processor's in order.
+    pub fn read(&mut self, events: &mut Vec<Event>) -> Drained {
+        let mut drained = Drained::Wholly;
+        for processor in &mut self.processors {
+            let mut pages = 0;
+            loop {
+                if pages == MOST_PAGES {
+                    drained = Drained::Partly;
+                    break;
+                }
+                let length = match processor.read(&mut self.page) {
+                    Ok(0) => break,
+                    Ok(length) => length,
+                    Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                    // Empty, or a processor that was switched off.
+                    Err(_) => break,
+                };
+                pages += 1;
+                let state = ring::read_page(&self.page[..length], |record| {
+                    events.extend(self.formats.event(record));
+                });
+                self.torn |= state.torn;
+            }
+        }
+        drained
+    }
+
+    /// How often an event's probe was hit, whatever its filter did then.
+    pub fn hits(&self, event: &str) -> u64 {
+        // tracefs has one such list, beside the folder of instances: file, event, hits.
+        let text = self.instance.read("../../uprobe_profile").unwrap_or_default();
+        let rows = text.lines().map(|line| line.split_whitespace().skip(1));
+        rows.filter_map(|mut row| (row.next()? == event).then(|| row.next()?.parse::<u64>().ok())?).sum()
+    }
+
+    /// How many events the kernel has dropped.
+    pub fn lost_events(&self) -> u64 {
+        let count = |text: String| -> u64 {
+            let lost = text
+                .lines()
+                .filter_map(|line| line.strip_prefix("dropped events: ").or(line.strip_prefix("overrun: ")));
+            lost.filter_map(|number| number.trim().parse::<u64>().ok()).sum()
+        };
+        let processors = self.instance.names("per_cpu", "cpu").unwrap_or_default();
+        processors.iter().filter_map(|name| self.instance.read(&format!("per_cpu/{name}/stats")).ok()).map(count).sum()
+    }
+}

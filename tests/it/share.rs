@@ -1,0 +1,14 @@
+//! The share fails, and nobody waits and no byte is lost (CONTRACT 6 and 6.1).
+
+mod bench;
+mod hanging;
+mod limits;
+mod many;
+mod pace;
+mod passthrough;
+mod planted;
+mod rights;
+mod smb;
+mod soak;
+mod spool;
+mod table;

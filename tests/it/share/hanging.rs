@@ -1,0 +1,131 @@
+//! A share that has taken a request and never answers: whoever asked cannot even be killed.
+
+use std::fs;
+use std::time::Duration;
+
+use faultfs::{Errno, Ops};
+
+use super::bench::Bench;
+use crate::support::{Place, Process, wait_until};
+
+/// What a machine that many people share may add to any bound.
+const BUSY: Duration = Duration::from_secs(2);
+
+#[test]
+fn an_inline_script_runs_and_ends_in_time_while_the_share_hangs_from_beginning_to_end() {
+    for (script, timeout, code, longest) in [
+        ("echo begun; exit 3", "20s", 3, 5),
+        ("echo begun; sleep 100", "3s", 124, 3 + 1),
+        ("trap '' TERM; echo begun; sleep 100", "3s", 124, 3 + 1),
+    ] {
+        let bench = Bench::new();
+        bench.inline(script, timeout);
+        bench.share.hang(Ops::ALL);
+        let (ran, took) = bench.run(&["--grace", "1s", "--flush-wait", "1s", "--share-wait", "60s"]);
+        assert_eq!(ran.code, code, "{}", ran.stderr);
+        // Timeout, grace, flush wait, and one second.
+        assert!(took < Duration::from_secs(longest + 1 + 1) + BUSY, "{script}: {took:?}");
+        assert_eq!(bench.spool(), b"begun\n");
+        assert_ne!(bench.mirror_state(), "current");
+        bench.share.heal();
+        bench.wait_until_nobody_records();
+        assert_eq!(bench.sync().code, 0);
+        bench.assert_mirrored(script);
+    }
+}
+
+#[test]
+fn what_was_hung_is_made_complete_after_a_release_an_abort_and_an_error() {
+    let recoveries: [(&str, fn(&Bench)); 3] = [
+        ("release", |bench| bench.share.heal()),
+        ("abort", |bench| {
+            bench.share.remount();
+            bench.share.heal();
+        }),
+        ("error", |bench| {
+            bench.share.fail_hung(Errno::EIO);
+            bench.share.heal();
+        }),
+    ];
+    for (what, recover) in recoveries {
+        let bench = Bench::new();
+        bench.inline("seq 1 1000; until [ -e /run/gate ]; do sleep 0.01; done; seq 1 100000", "60s");
+        let agent = bench.agent(&["--flush-wait", "1s"]).spawn();
+        wait_until("output", || if agent.stdout().contains("\n1000\n") { Ok(()) } else { Err(agent.stderr()) });
+        bench.share.hang(Ops::WRITE);
+        bench.room.write("/run/gate", "", 0o600);
+        assert_eq!(agent.wait().code, 0, "{what}");
+        assert_eq!(bench.mirror_state(), "behind", "{what}");
+        // `sync` while it still hangs: it says so, in time, and can go.
+        bench.wait_until_nobody_records();
+        let stuck = bench.room.run(["ci-setup-agent", "sync", "--flush-wait", "1s"]);
+        assert_eq!(stuck.code, 1, "{what}: {}", stuck.stderr);
+        assert!(stuck.stderr.starts_with("error: creation-"), "{what}: {}", stuck.stderr);
+        recover(&bench);
+        assert_eq!(bench.sync().code, 0, "{what}");
+        bench.assert_mirrored(what);
+        wait_until("the mirrors that were left behind to die", || {
+            let mirrors = mirrors(&bench);
+            if mirrors.is_empty() { Ok(()) } else { Err(mirrors) }
+        });
+    }
+}
+
+#[test]
+fn a_script_on_a_share_that_hangs_is_waited_for_no_longer_than_asked_and_not_used_up() {
+    for ops in [Ops::ALL, Ops::READ, Ops::OPEN, Ops::GETATTR] {
+        let bench =
+            Bench::with(faultfs::Options { cache: Duration::ZERO, direct_io: true, ..faultfs::Options::like_smb() });
+        bench.stored("echo ran", "20s");
+        bench.share.hang(ops);
+        let (ran, took) = bench.run(&["--share-wait", "1s", "--flush-wait", "1s"]);
+        assert_eq!(ran.code, 125, "{ops:?}: {}", ran.stderr);
+        assert!(took < Duration::from_secs(1 + 1 + 1) + BUSY, "{ops:?}: {took:?}");
+        assert!(ran.stderr.contains("did not answer within 1s\nhint: "), "{ops:?}: {}", ran.stderr);
+        assert_eq!(bench.outcome()["error"]["code"], "share-not-answering", "{ops:?}");
+        bench.share.heal();
+        assert_eq!(bench.run(&[]).0.stdout, "ran\n", "{ops:?}");
+        assert_eq!(bench.sync().code, 0);
+        bench.assert_mirrored("afterwards");
+    }
+}
+
+#[test]
+fn a_stop_is_answered_while_the_share_hangs_under_the_reader_of_the_script() {
+    let bench = Bench::new();
+    bench.stored("echo ran", "20s");
+    bench.share.hang(Ops::ALL);
+    let agent = bench.agent(&["--share-wait", "60s", "--flush-wait", "0"]).spawn();
+    bench.share.wait_hung(Ops::ALL, 1);
+    agent.signal(nix::sys::signal::Signal::SIGTERM);
+    let ran = agent.wait();
+    assert!(ran.stderr.contains("stopped before the script had started"), "{}: {}", ran.code, ran.stderr);
+    bench.share.heal();
+}
+
+#[test]
+fn a_mirror_that_hangs_is_left_behind_by_an_agent_that_is_gone() {
+    let bench = Bench::new();
+    bench.inline("echo one; until [ -e /run/gate ]; do sleep 0.01; done", "60s");
+    let agent = bench.agent(&["--flush-wait", "0.5s"]).spawn();
+    wait_until("output", || if agent.stdout() == "one\n" { Ok(()) } else { Err(agent.stderr()) });
+    bench.share.hang(Ops::ALL);
+    bench.room.write("/run/gate", "", 0o600);
+    assert_eq!(agent.wait().code, 0);
+    bench.wait_until_nobody_records();
+    assert!(mirrors(&bench).len() <= 1, "{:?}", mirrors(&bench));
+    bench.share.abort();
+    wait_until("the mirror to die", || {
+        let mirrors = mirrors(&bench);
+        if mirrors.is_empty() { Ok(()) } else { Err(mirrors) }
+    });
+}
+
+fn mirrors(bench: &Bench) -> Vec<Process> {
+    let mut found = bench.room.processes();
+    found.retain(|process| {
+        let name = fs::read_to_string(format!("/proc/{}/comm", process.pid)).unwrap_or_default();
+        name == "ci-setup:mirror\n"
+    });
+    found
+}

@@ -1,0 +1,74 @@
+//! Nothing survives a timeout, nothing is forgotten after a crash (CONTRACT 4.1, 5, 9).
+
+mod bystanders;
+mod crowds;
+mod escapes;
+
+use serde_json::Value;
+
+use crate::support::call::Spawned;
+use crate::support::{Place, Process, pids_with_marker, wait_until};
+
+/// A program that stays, with a mark for its name that the test finds it by, whatever becomes of its
+/// environment: `hold MARK`.
+const HOLD: &str = "#!/bin/bash\nexec -a \"$1\" sleep 10000\n";
+
+/// Where the request of a test lies.
+const REQUEST: &str = "/root/request.json";
+
+/// Puts a creation script on the share, a request for it beside, and the helper program.
+fn prepare(place: &impl Place, script: &str, timeout: &str) {
+    place.write("/usr/local/bin/hold", HOLD, 0o755);
+    let folder = place.share().join("Users/admin");
+    std::fs::create_dir_all(&folder).expect("a folder on the share");
+    std::fs::write(folder.join("setup.sh"), script).expect("a script on the share");
+    let script = serde_json::json!({
+        "scriptSource": "workspaceStorage", "scriptData": "Users/admin/setup.sh", "timeout": timeout,
+    });
+    let request = serde_json::json!({"setupScripts": {"scripts": {"creationScript": script}}});
+    place.write(REQUEST, request.to_string(), 0o600);
+}
+
+/// `ci-setup-agent run` with these options, for [`REQUEST`].
+fn run_with(options: &[&str]) -> Vec<String> {
+    let identity = ["--resource-group", "rg", "--workspace", "wks", "--name", "ci-1"];
+    let fixed = ["ci-setup-agent", "run"].into_iter().chain(identity).chain(["--grace", "1s"]);
+    fixed.chain(options.iter().copied()).chain([REQUEST]).map(str::to_owned).collect()
+}
+
+/// The only outcome in the state directory.
+fn outcome(place: &impl Place) -> Value {
+    let all = outcomes(place);
+    let [only] = &all[..] else { panic!("one run, not {all:#?}") };
+    only.clone()
+}
+
+/// All outcomes in the state directory, oldest first.
+fn outcomes(place: &impl Place) -> Vec<Value> {
+    let runs = place.bash("cd /var/lib/ci-setup-agent/runs 2> /dev/null && ls -tr").stdout;
+    let read = |run: &str| place.read(format!("/var/lib/ci-setup-agent/runs/{run}/outcome.json"));
+    let parse = |text: String| serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error} in {text:?}"));
+    runs.lines().filter_map(read).map(parse).collect()
+}
+
+/// How many processes anywhere have that mark, chains included that one look may miss.
+fn count(mark: &str) -> usize {
+    (0..5).map(|_| pids_with_marker(mark).len()).max().unwrap_or_default()
+}
+
+/// Waits until a process has that mark, and returns its pid on the host.
+fn wait_for(mark: &str, running: &mut Spawned) -> i32 {
+    wait_until(&format!("a process marked {mark}"), || match pids_with_marker(mark).first() {
+        Some(pid) => Ok(*pid),
+        None if running.is_running() => Err((running.stdout(), running.stderr())),
+        None => panic!("it ended: {} {}", running.stdout(), running.stderr()),
+    })
+}
+
+/// Waits until there is no process with that mark.
+fn wait_for_none(mark: &str) {
+    wait_until(&format!("the end of {mark}"), || match pids_with_marker(mark)[..] {
+        [] => Ok(()),
+        ref some => Err(some.iter().filter_map(|pid| Process::of(*pid)).collect::<Vec<_>>()),
+    });
+}
