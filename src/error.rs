@@ -18,6 +18,7 @@ pub struct Error {
     message: String,
     hint: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    exit_code: u8,
 }
 
 /// The result of everything that can be refused.
@@ -26,7 +27,19 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error with its message and the way out of it.
     pub fn new(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: hint.into(), source: None }
+        Self { code, message: message.into(), hint: hint.into(), source: None, exit_code: code.exit_code() }
+    }
+
+    /// An error whose exit code is another than its kind's usual one.
+    #[must_use]
+    pub fn exiting_with(mut self, exit_code: u8) -> Self {
+        self.exit_code = exit_code;
+        self
+    }
+
+    /// What the process exits with.
+    pub fn exit_code(&self) -> u8 {
+        self.exit_code
     }
 
     /// Adds the cause.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io::{self, Read},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileTypeExt, MetadataExt},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -101,6 +101,7 @@ pub struct Config {
     name: Option<String>,
     user: Option<String>,
     share: Option<PathBuf>,
+    state: Option<PathBuf>,
     grace: Option<String>,
     share_wait: Option<String>,
     flush_wait: Option<String>,
@@ -142,9 +143,12 @@ impl Settings {
             (None, None) => Ok(default),
         };
         for (name, value) in &config.environment {
-            let is_name = !name.is_empty() && !name.contains(['=', '\0']);
-            if !is_name || value.contains('\0') {
-                return Err(bad_value("environment", name, "this can be no environment variable"));
+            let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
+            if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(is_name) {
+                return Err(bad_value("environment", name, "name it with letters, digits and `_`, as a shell does"));
+            }
+            if value.contains('\0') {
+                return Err(bad_value(&format!("environment.{name}"), value, "remove the NUL byte"));
             }
         }
         Ok(Self {
@@ -157,7 +161,7 @@ impl Settings {
             user: given.user.or(config.user),
             // The agent's processes leave the caller's folder.
             share: given.share.or(config.share).map(absolute),
-            state: absolute(given.state.unwrap_or_else(|| STATE.into())),
+            state: absolute(given.state.or(config.state).unwrap_or_else(|| STATE.into())),
             grace: duration(given.grace, "grace", config.grace.as_deref(), 10)?,
             share_wait: duration(given.share_wait, "share-wait", config.share_wait.as_deref(), 120)?,
             flush_wait: duration(given.flush_wait, "flush-wait", config.flush_wait.as_deref(), 30)?,
@@ -187,6 +191,10 @@ impl Config {
         };
         let mut file = match File::open(path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Self::default()),
+            // It may hold a password for a proxy. Who may not read it may still look at the share.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied && !nix::unistd::geteuid().is_root() => {
+                return Ok(Self::default());
+            }
             result => result.map_err(cannot)?,
         };
         trusted(&file, path)?;
@@ -203,7 +211,15 @@ impl Config {
             Some(key) => near_key(key, message),
             None => format!("correct line {line}; man ci-setup-agent lists the keys"),
         };
-        let message = message.split(", expected").next().unwrap_or(message).replace("unknown field", "unknown key");
+        let key = text.lines().nth(line - 1).and_then(|text| text.split_once('=')).map(|(key, _)| key.trim());
+        let message = match (message.split_once(", expected "), key) {
+            // The keys themselves are too many; a value's few words are all there is to say.
+            (Some((what, expected)), Some(key)) if code == Code::BadConfig => {
+                format!("`{key}`: {what}, not {expected}")
+            }
+            (Some((what, _)), _) => what.replace("unknown field", "unknown key"),
+            (None, _) => message.to_owned(),
+        };
         Error::new(code, format!("config file `{}`, line {line}: {message}", path.display()), hint)
     }
 }
@@ -225,7 +241,8 @@ fn near_key(key: &str, message: &str) -> String {
 pub fn trusted(file: &File, path: &Path) -> Result<()> {
     let Ok(found) = file.metadata() else { return Ok(()) };
     let is_root = nix::unistd::geteuid().is_root();
-    if !is_root || !found.is_file() || found.uid() == 0 && found.mode() & 0o022 == 0 {
+    let is_lasting = found.is_file() || found.file_type().is_fifo();
+    if !is_root || !is_lasting || found.uid() == 0 && found.mode() & 0o022 == 0 {
         return Ok(());
     }
     Err(Error::new(

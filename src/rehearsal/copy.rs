@@ -2,6 +2,7 @@
 
 use std::{
     fs, io,
+    os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
 
@@ -24,6 +25,16 @@ pub(super) fn neighbours(from: &Path, to: &Path) -> bool {
 
 fn copy_new(from: &Path, to: &Path) -> io::Result<()> {
     if to.exists() { Ok(()) } else { fs::copy(from, to).map(drop) }
+}
+
+/// Gives the owner all rights to every folder below, so that it can be removed.
+pub(super) fn open_up(folder: &Path) {
+    let _ = fs::set_permissions(folder, fs::Permissions::from_mode(0o700));
+    for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            open_up(&entry.path());
+        }
+    }
 }
 
 /// Folders before what is in them; `None` where there is too much.

@@ -10,7 +10,10 @@ use std::{
     fs, io,
     os::unix::fs::OpenOptionsExt,
     path::{Path, PathBuf},
+    time::{Duration, Instant},
 };
+
+use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
 
 pub use self::sudo::stand_in;
 use crate::{
@@ -70,6 +73,22 @@ impl Room {
     }
 }
 
+impl Drop for Room {
+    fn drop(&mut self) {
+        // Folders without the right to write, as Go's module cache has them, could not be emptied; and what
+        // is left of the run may still write.
+        for _ in 0..20 {
+            copy::open_up(self.folder.path());
+            match fs::remove_dir_all(self.folder.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                _ => return,
+            }
+        }
+    }
+}
+
 fn quoted(path: &Path) -> String {
     format!("'{}'", path.to_string_lossy().replace('\'', "'\\''"))
 }
@@ -79,29 +98,35 @@ fn quoted(path: &Path) -> String {
 /// # Errors
 /// What `run` would refuse, and what only a rehearsal refuses.
 pub fn rehearse(args: &TryArgs) -> Result<u8> {
+    try_rehearse(args).inspect_err(|error| {
+        if args.print.json {
+            let _ = show::print_json(&run::refusal(error));
+        }
+    })
+}
+
+fn try_rehearse(args: &TryArgs) -> Result<u8> {
     let settings = Settings::new(args.given(), crate::settings::Config::default())?;
     let signals = run::listen_to_stops().map_err(|error| cannot("listen to signals", error))?;
     let name = |given: &Option<String>, default: &str| given.clone().unwrap_or_else(|| default.into());
     let identity = Identity::new(
-        &name(&settings.identity.resource_group, "rehearsal"),
-        &name(&settings.identity.workspace, "rehearsal"),
-        &name(&settings.identity.name, "rehearsal"),
+        name(&settings.identity.resource_group, "rehearsal"),
+        name(&settings.identity.workspace, "rehearsal"),
+        name(&settings.identity.name, "rehearsal"),
     )?;
     let user = name(&settings.user, "azureuser");
     let room = Room::new().map_err(|error| cannot("make a throw-away folder", error))?;
     let caller = User::name_of(nix::unistd::geteuid().as_raw());
+    show::eprintln(&format!(
+        "note: rehearsal of `{}`: its commands really run on this computer, as {caller}",
+        crate::error::one_line(&args.script.to_string_lossy())
+    ));
     let path = bring_in(&args.script, &room)?;
     let request = ScriptRequest {
         source: Source::WorkspaceStorage(path),
         arguments: args.arguments.clone(),
         timeout: timeout(args.timeout.as_deref())?,
     };
-    if !args.print.json {
-        show::eprintln(&format!(
-            "note: rehearsal of `{}`: its commands really run on this computer, as {caller}",
-            args.script.display()
-        ));
-    }
     let share = room.at("share");
     let context = Context {
         share: Share::of(identity.name(), &user, Some(&share)),
@@ -116,8 +141,22 @@ pub fn rehearse(args: &TryArgs) -> Result<u8> {
         rehearsal: Some(room),
     };
     let outcome = prepare::execute(&context, ScriptKind::CreationScript, &request, None, &[], &mut None);
+    wait_for_helpers(&outcome);
     tell(&outcome, args)?;
     Ok(outcome.exit_code.unwrap_or(Code::Internal.exit_code()))
+}
+
+/// The supervisor and the mirror may still be at their last words, in the folder that is to be removed. Where
+/// the script left processes behind, they stay with these.
+fn wait_for_helpers(outcome: &Outcome) {
+    let until = Instant::now() + Duration::from_secs(2);
+    while outcome.processes.left_count == 0 && Instant::now() < until {
+        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::StillAlive) => std::thread::sleep(Duration::from_millis(2)),
+            Ok(_) => {}
+            Err(_) => return,
+        }
+    }
 }
 
 fn tell(outcome: &Outcome, args: &TryArgs) -> Result<()> {
@@ -136,8 +175,6 @@ fn tell(outcome: &Outcome, args: &TryArgs) -> Result<()> {
 /// Copies the script and its neighbours to the throw-away share, and returns its path there.
 fn bring_in(script: &Path, room: &Room) -> Result<SharePath> {
     let shown = script.display();
-    let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
-    let path = SharePath::parse(&format!("Users/try/{name}"), None)?;
     let found = fs::metadata(script).map_err(|error| {
         let code = if error.kind() == io::ErrorKind::NotFound { Code::ScriptNotFound } else { Code::Unreadable };
         Error::new(code, format!("cannot find script `{shown}`"), "name a file on this computer").because(error)
@@ -152,6 +189,8 @@ fn bring_in(script: &Path, room: &Room) -> Result<SharePath> {
             "name an ordinary file",
         ));
     }
+    let name = script.file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let path = SharePath::parse(&format!("Users/try/{name}"), None)?;
     let folder = room.at("share").join("Users/try");
     fs::create_dir_all(&folder).map_err(|error| cannot("make the throw-away share", error))?;
     fs::copy(script, folder.join(&name)).map_err(|error| {

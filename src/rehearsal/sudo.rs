@@ -49,7 +49,11 @@ pub fn stand_in() -> Option<u8> {
         Err(error) => error,
     };
     let name = call.words.first().cloned().unwrap_or_default();
-    eprintln!("sudo: {}: {error}", name.to_string_lossy());
+    let why = match error.kind() {
+        io::ErrorKind::NotFound => "command not found".to_owned(),
+        _ => error.to_string(),
+    };
+    eprintln!("sudo: {}: {why}", name.to_string_lossy());
     Some(1)
 }
 
@@ -116,14 +120,14 @@ impl Call {
         match name {
             "user" => self.user = Some(needed()?),
             "group" | "host" | "prompt" | "chdir" | "chroot" | "close-from" | "command-timeout" | "role" | "type" => {
-                drop(needed()?)
+                drop(needed()?);
             }
             "login" => self.shell = Shell::Login,
             "shell" => self.shell = Shell::Plain,
             "preserve-env" => self.keeps_environment = true,
             "background" => self.in_background = true,
             "list" | "validate" | "version" | "remove-timestamp" | "reset-timestamp" | "help" => {
-                self.is_question = true
+                self.is_question = true;
             }
             "set-home" | "non-interactive" | "stdin" | "askpass" | "preserve-groups" | "no-update" | "bell" => {}
             _ => return Err(format!("unrecognized option '--{name}'")),

@@ -168,7 +168,7 @@ fn code_of(status: WaitStatus) -> u8 {
     }
 }
 
-fn code_of_signal(signal: Signal) -> u8 {
+pub(super) fn code_of_signal(signal: Signal) -> u8 {
     u8::try_from(128 + signal as i32).unwrap_or(u8::MAX)
 }
 

@@ -3,15 +3,13 @@
 use std::{
     collections::BTreeMap,
     ffi::CString,
-    fs, io,
+    fs,
+    io::{self, Write},
     os::unix::fs::{MetadataExt, PermissionsExt},
     path::Path,
 };
 
-use crate::{
-    record::state::{Durability, replace},
-    request::Identity,
-};
+use crate::request::Identity;
 
 /// Names and values, as `execve(2)` will get them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -146,13 +144,21 @@ pub fn publish(identity: &Identity, user: &str) -> io::Result<()> {
     }
     // The file may be a link (to /etc/default/…): what it names is replaced, not the link.
     let path = fs::canonicalize(MACHINE).unwrap_or_else(|_| MACHINE.into());
-    let meta = fs::metadata(&path).ok();
-    replace(&path, &new, Durability::Synced)?;
-    fs::set_permissions(&path, fs::Permissions::from_mode(meta.as_ref().map_or(0o644, |meta| meta.mode() & 0o7777)))?;
-    if let Some(meta) = meta {
-        std::os::unix::fs::chown(&path, Some(meta.uid()), Some(meta.gid()))?;
+    let (mode, owner) = match fs::metadata(&path) {
+        Ok(meta) => (meta.mode() & 0o7777, Some((meta.uid(), meta.gid()))),
+        Err(_) => (0o644, None),
+    };
+    // Complete, with its rights, before it is there: a login at this moment reads it, too.
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    let mut file = tempfile::Builder::new().prefix(".environment-").tempfile_in(folder)?;
+    file.write_all(&new)?;
+    if let Some((user, group)) = owner {
+        std::os::unix::fs::fchown(file.as_file(), Some(user), Some(group))?;
     }
-    Ok(())
+    file.as_file().set_permissions(fs::Permissions::from_mode(mode))?;
+    file.as_file().sync_data()?;
+    file.persist(&path)?;
+    fs::File::open(folder)?.sync_all()
 }
 
 fn block(identity: &Identity, user: &str) -> String {
@@ -177,9 +183,11 @@ fn with_block(old: &[u8], block: &str) -> Vec<u8> {
                 new.extend_from_slice(block.as_bytes());
                 placed = true;
             }
-        } else if inside {
-            inside = text != END.as_bytes();
-        } else {
+        } else if inside && text == END.as_bytes() {
+            inside = false;
+        } else if !(inside && text.starts_with(b"CI_")) {
+            // Whoever took the last line of the block away did not mean to lose what follows.
+            inside = false;
             new.extend_from_slice(line);
         }
     }

@@ -28,10 +28,16 @@ pub mod tree;
 use std::{
     fs::File,
     io::{self, Read},
+    os::{fd::AsFd, unix::fs::OpenOptionsExt},
     path::Path,
 };
 
-use nix::sys::{signal::Signal, signalfd::SignalFd};
+use nix::{
+    errno::Errno,
+    fcntl::OFlag,
+    poll::{PollFd, PollFlags, PollTimeout, poll},
+    sys::{signal::Signal, signalfd::SignalFd},
+};
 use serde::{Deserialize, Serialize};
 
 use self::{prepare::Inline, refuse::Known, start::OomScore};
@@ -40,8 +46,8 @@ use crate::{
     error::{Code, Error, Result},
     record::{
         Outcome,
-        history::{Ended, History, Past},
-        outcome::{Instance, ScriptKind, State},
+        history::{Ended, History, Past, Started},
+        outcome::{ErrorReport, Instance, ScriptKind, State},
         state::{RunLock, StateDir, boot_id, to_json},
     },
     request::{self, Identity, MAX_REQUEST_BYTES, PartialIdentity, Request, ScriptRequest, Warning},
@@ -133,7 +139,7 @@ fn accept(
     known: &mut Known,
 ) -> Result<(Context, Request, Vec<u8>)> {
     let state = StateDir::open(&settings.state)?;
-    let document = read_request(call.request.as_deref(), &state)?;
+    let document = read_request(call.request.as_deref(), &state, &signals)?;
     let share = settings.share.as_ref().map(|share| share.to_string_lossy().into_owned());
     let request = request::parse_with_share(&document, share.as_deref())?;
     known.request(&request);
@@ -167,22 +173,27 @@ fn accept(
 }
 
 /// The request that was named, else the one that waits in `/etc`, else the one accepted before.
-fn read_request(named: Option<&Path>, state: &StateDir) -> Result<Vec<u8>> {
+fn read_request(named: Option<&Path>, state: &StateDir, stops: &SignalFd) -> Result<Vec<u8>> {
     let limit = MAX_REQUEST_BYTES as u64 + 1;
     let read = |path: &Path| -> Result<Vec<u8>> {
         let cannot = |error: io::Error| {
             let message = format!("cannot read request `{}`", path.display());
             Error::new(Code::RequestUnreadable, message, "name a JSON file, or `-` for standard input").because(error)
         };
-        let mut text = Vec::new();
-        if path == Path::new("-") {
-            io::stdin().lock().take(limit).read_to_end(&mut text).map_err(cannot)?;
+        let file = if path == Path::new("-") {
+            io::stdin().as_fd().try_clone_to_owned().map_err(cannot)?.into()
         } else {
-            let file = File::open(path).map_err(cannot)?;
+            // Opening a FIFO would otherwise wait for its writer.
+            let open = File::options().read(true).custom_flags(OFlag::O_NONBLOCK.bits()).open(path);
+            let file = open.map_err(cannot)?;
             trusted(&file, path)?;
-            file.take(limit).read_to_end(&mut text).map_err(cannot)?;
-        }
-        Ok(text)
+            file
+        };
+        read_until_stopped(file.take(limit), stops).map_err(cannot)?.ok_or_else(|| {
+            let signal = signals::next(stops).map_or(Signal::SIGTERM, |(signal, _)| signal);
+            let message = format!("stopped by {signal} while reading the request");
+            Error::new(Code::Stopped, message, "nothing was run").exiting_with(ending::code_of_signal(signal))
+        })
     };
     if let Some(path) = named {
         return read(path);
@@ -198,9 +209,36 @@ fn read_request(named: Option<&Path>, state: &StateDir) -> Result<Vec<u8>> {
     }
 }
 
+/// Reads to the end; `None` where a stop is asked for first. Somebody may be typing the request.
+fn read_until_stopped(mut from: io::Take<File>, stops: &SignalFd) -> io::Result<Option<Vec<u8>>> {
+    let mut text = Vec::new();
+    let mut chunk = vec![0; 64 * 1024];
+    loop {
+        let mut polls =
+            [PollFd::new(from.get_ref().as_fd(), PollFlags::POLLIN), PollFd::new(stops.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut polls, PollTimeout::NONE) {
+            Err(Errno::EINTR) => continue,
+            result => result?,
+        };
+        let [is_ready, is_stopped] = polls.map(|poll| poll.any() == Some(true));
+        if is_stopped {
+            return Ok(None);
+        }
+        if !is_ready {
+            continue;
+        }
+        match from.read(&mut chunk) {
+            Ok(0) => return Ok(Some(text)),
+            Ok(length) => text.extend_from_slice(&chunk[..length]),
+            Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted) => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
 fn lock(context: &Context, call: &Call) -> Result<RunLock> {
     let interruptible = [Signal::SIGTERM, Signal::SIGINT];
-    signals::while_interruptible(&interruptible, || {
+    let lock = signals::while_interruptible(&interruptible, || {
         context.state.lock(|| {
             if call.inside.is_some() {
                 return Err(Error::new(
@@ -214,6 +252,10 @@ fn lock(context: &Context, call: &Call) -> Result<RunLock> {
             }
             Ok(())
         })
+    });
+    lock.map_err(|error| match signals::interrupted_by().filter(|_| error.code == Code::Stopped) {
+        Some(signal) => error.exiting_with(ending::code_of_signal(signal)),
+        None => error,
     })
 }
 
@@ -266,6 +308,9 @@ fn execute(
 ) -> Outcome {
     let mut outcome = prepare::execute(context, kind, script, checked, warnings, lock);
     if call.print.json {
+        if let Some(error) = outcome.error.as_ref().filter(|_| outcome.state == State::Rejected) {
+            show::report_error(error);
+        }
         let _ = show::print_json(&outcome);
     } else {
         show::tell_end(&outcome);
@@ -281,6 +326,8 @@ fn replayed(context: &Context, kind: ScriptKind, rerun: bool) -> Result<Option<O
     let history = History::of(&context.state, &context.identity, kind);
     let ended = match history.last()? {
         Past::Ended(ended) if ended.state != State::Rejected && !rerun => ended,
+        // Its end could not be written down, and that is no licence to run it again.
+        Past::Unfinished(started) if !rerun => unfinished(started),
         Past::Never | Past::Ended(_) | Past::Unfinished(_) => return Ok(None),
     };
     let is_this_turn = match kind {
@@ -288,6 +335,22 @@ fn replayed(context: &Context, kind: ScriptKind, rerun: bool) -> Result<Option<O
         ScriptKind::StartupScript => ended.boot_id == boot_id(),
     };
     Ok(is_this_turn.then(|| recorded(context, kind, &ended)))
+}
+
+/// The end of a run that has none on record.
+fn unfinished(started: Started) -> Ended {
+    Ended {
+        run_id: started.run_id,
+        boot_id: started.boot_id,
+        state: State::Interrupted,
+        exit_code: Code::Interrupted.exit_code(),
+        error: Some(ErrorReport {
+            code: Code::Interrupted,
+            message: "the agent or the machine went away while the script was running".into(),
+            hint: "call `run --rerun` to run the script again".into(),
+        }),
+        at: started.at,
+    }
 }
 
 /// The outcome as it was recorded; where retention has taken it, what the history still knows.
@@ -336,7 +399,14 @@ impl Context {
 /// Those of `signalfd(2)`.
 pub fn listen_to_stops() -> io::Result<SignalFd> {
     signals::ignore(Signal::SIGHUP);
+    // Where the caller ignores it, the kernel buries children itself and tells nobody how they ended.
+    signals::restore(Signal::SIGCHLD);
     signals::listen(&[Signal::SIGTERM, Signal::SIGINT])
+}
+
+/// The outcome of a call that was refused before anything about it was known.
+pub fn refusal(error: &Error) -> Outcome {
+    refuse::outcome_of(error, prepare::blank("", None, None))
 }
 
 fn internal(what: &str, error: io::Error) -> Error {

@@ -7,8 +7,11 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use nix::sys::signal::Signal;
+
 use super::{
     Context,
+    ending::code_of_signal,
     environment::{Environment, Parts},
     front, internal, preflight,
     recording::Recording,
@@ -30,7 +33,7 @@ use crate::{
     },
     request::{Request, ScriptRequest, SharePath, Source, Timeout, Warning},
     script::{Checked, Script, share::NotFound},
-    sys::bell::Bell,
+    sys::{bell::Bell, signals},
 };
 
 /// The inline scripts of a request, checked before anything runs.
@@ -171,7 +174,7 @@ fn find(context: &Context, path: &SharePath) -> Result<Script> {
     let place = context.share.find_script(path, patience, Some(context.signals.as_fd())).map_err(|why| match why {
         NotFound::Refused(error) => error,
         NotFound::NotAnswering => context.share.not_answering(patience),
-        NotFound::StopAsked => stopped_before(),
+        NotFound::StopAsked => stopped_before(context),
     })?;
     let name = Path::new(path.as_str()).file_name().unwrap_or_default();
     let own_path = place.folder.join(name);
@@ -199,7 +202,7 @@ fn inline_folder(
     match share.inline_folder(patience, hang, stop) {
         Ok(place) => Ok(place.folder),
         Err(NotFound::Refused(error)) => Err(error),
-        Err(NotFound::StopAsked) => Err(stopped_before()),
+        Err(NotFound::StopAsked) => Err(stopped_before(context)),
         Err(NotFound::NotAnswering) => {
             *clock = Some(began);
             outcome.warnings.push(Warning::new(
@@ -213,8 +216,10 @@ fn inline_folder(
 }
 
 /// The refusal where a stop was asked for before the script had started.
-pub(super) fn stopped_before() -> Error {
-    Error::new(Code::Stopped, "the run was stopped before the script had started", "nothing was run; call `run` again")
+pub(super) fn stopped_before(context: &Context) -> Error {
+    let signal = signals::next(&context.signals).map_or(Signal::SIGTERM, |(signal, _)| signal);
+    let message = format!("the run was stopped by {signal} before the script had started");
+    Error::new(Code::Stopped, message, "nothing was run; call `run` again").exiting_with(code_of_signal(signal))
 }
 
 fn environment(context: &Context, token: &str) -> Environment {

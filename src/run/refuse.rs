@@ -10,12 +10,12 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use super::{Context, prepare, supervise::Redaction};
 use crate::{
     cli::Call,
-    error::Error,
+    error::{Code, Error},
     output::mirror::{Mirror, Target},
     record::{
         Outcome,
         outcome::{self, ErrorReport, Instance, ScriptKind, State},
-        state::{Durability, RunDir, StateDir, timestamp, to_json},
+        state::{Durability, RunDir, StateDir, stamp, timestamp, to_json},
     },
     request::{Identity, Request},
     script::share::Share,
@@ -47,6 +47,7 @@ impl Known {
 
     /// What is settled.
     pub(super) fn settled(&mut self, settings: &Settings) {
+        self.state = Some(settings.state.clone());
         self.share.clone_from(&settings.share);
         self.name = self.name.take().or_else(|| settings.configured_identity.name.clone());
         self.flush_wait = Some(settings.flush_wait);
@@ -72,30 +73,32 @@ pub(super) fn refuse(error: &Error, known: &Known, call: &Call) -> u8 {
     let instance = known.identity.clone().map(|identity| Instance { identity, user: user.clone() });
     let state = known.state.as_ref().and_then(|state| StateDir::open(state).ok());
     let run = state.and_then(|state| state.create_run(word, SystemTime::now()).ok());
-    let id = run.as_ref().map_or_else(String::new, |run| run.id().to_owned());
+    // A state directory that cannot be written is no reason to keep it from the share.
+    let stamp = run.as_ref().and_then(RunDir::stamp).map_or_else(|| stamp(SystemTime::now()), str::to_owned);
+    let id = run.as_ref().map_or_else(|| format!("{word}-{stamp}"), |run| run.id().to_owned());
     let mut outcome = outcome_of(error, prepare::blank(&id, known.script, instance));
     if let Some(run) = &run {
         let _ = run.write_outcome(&outcome, Durability::Relaxed);
-        if let Some(name) = known.valid_name() {
-            let share = Share::of(&name, &user, known.share.as_deref());
-            let target = Target {
-                ground: share.ground(),
-                share: share.root,
-                name,
-                word: word.into(),
-                stamp: run.stamp().unwrap_or_default().into(),
-                resume: None,
-                user: User::named(&user),
-            };
-            mirror(target, run, &mut outcome, None, known.flush_wait.unwrap_or(Duration::from_secs(30)));
-        }
     }
+    if let Some(name) = known.valid_name() {
+        let share = Share::of(&name, &user, known.share.as_deref());
+        let target = Target {
+            ground: share.ground(),
+            share: share.root,
+            name,
+            word: word.into(),
+            stamp,
+            resume: None,
+            user: User::named(&user),
+        };
+        let patience = known.flush_wait.unwrap_or(Duration::from_secs(30));
+        mirror(target, run.as_ref(), &mut outcome, None, patience);
+    }
+    show::print_error(error);
     if call.print.json {
         let _ = show::print_json(&outcome);
-    } else {
-        show::print_error(error);
     }
-    outcome.exit_code.unwrap_or_else(|| error.code.exit_code())
+    outcome.exit_code.unwrap_or_else(|| error.exit_code())
 }
 
 /// Writes down that a script was refused, here and on the share, and returns the outcome.
@@ -103,15 +106,16 @@ pub(super) fn record(context: &Context, run: &RunDir, error: &Error, outcome: Ou
     let mut outcome = outcome_of(error, outcome);
     let _ = run.write_outcome(&outcome, Durability::Synced);
     let word = outcome.script.map_or("request", ScriptKind::word);
-    let settings = &context.settings;
-    mirror(prepare::target(context, word, run), run, &mut outcome, Some(settings.redaction), settings.flush_wait);
+    let (target, settings) = (prepare::target(context, word, run), &context.settings);
+    let redaction = Some(settings.redaction);
+    mirror(target, Some(run), &mut outcome, redaction, settings.flush_wait);
     outcome
 }
 
 /// The outcome of a refusal.
 pub(super) fn outcome_of(error: &Error, mut outcome: Outcome) -> Outcome {
-    outcome.state = State::Rejected;
-    outcome.exit_code = Some(error.code.exit_code());
+    outcome.state = if error.code == Code::Stopped { State::Interrupted } else { State::Rejected };
+    outcome.exit_code = Some(error.exit_code());
     outcome.error = Some(ErrorReport::from(error));
     outcome.ended_at = Some(timestamp(SystemTime::now()));
     outcome
@@ -119,9 +123,18 @@ pub(super) fn outcome_of(error: &Error, mut outcome: Outcome) -> Outcome {
 
 /// Brings a refusal to the share. A share that does not take it at once is left to `sync`: nothing ran, and
 /// the caller wants to know that now.
-fn mirror(target: Target, run: &RunDir, outcome: &mut Outcome, redaction: Option<Redaction>, patience: Duration) {
+fn mirror(
+    target: Target,
+    run: Option<&RunDir>,
+    outcome: &mut Outcome,
+    redaction: Option<Redaction>,
+    patience: Duration,
+) {
     let Ok(bell) = Bell::new() else { return };
-    let (Ok(log), Ok(())) = (memory_file(c"log", b""), write_empty_log(run)) else { return };
+    let Ok(log) = memory_file(c"log", b"") else { return };
+    if run.is_some_and(|run| write_empty_log(run).is_err()) {
+        return;
+    }
     let Ok(mut mirror) = Mirror::start(target, log, bell) else { return };
     outcome.output.mirror = outcome::Mirror::Current;
     let public = redaction.map_or_else(|| outcome.clone(), |redaction| redaction.of(outcome));
@@ -141,7 +154,9 @@ fn mirror(target: Target, run: &RunDir, outcome: &mut Outcome, redaction: Option
         outcome.output.mirror = outcome::Mirror::None;
     }
     outcome.output.mirrored_bytes = mirror.bytes;
-    let _ = run.write_outcome(outcome, Durability::Relaxed);
+    if let Some(run) = run {
+        let _ = run.write_outcome(outcome, Durability::Relaxed);
+    }
     mirror.abandon();
 }
 

@@ -108,13 +108,10 @@ pub fn sudo_users(text: &[u8]) -> Vec<String> {
     let text = String::from_utf8_lossy(text);
     let mut users: Vec<String> = Vec::new();
     for line in text.lines().filter(|line| !line.trim_start().starts_with('#')) {
-        let mut words = line.split_whitespace().skip_while(|word| word.rsplit('/').next() != Some("sudo"));
+        let mut words = line.split_whitespace();
         while let Some(word) = words.next() {
-            let name = match word {
-                "-u" | "--user" => words.next(),
-                _ => word.strip_prefix("--user=").or_else(|| word.strip_prefix("-u")),
-            };
-            let Some(name) = name else { continue };
+            let is_sudo = word.rsplit(|c: char| "/;&|($`".contains(c)).next() == Some("sudo");
+            let Some(name) = is_sudo.then(|| user_of_sudo(&mut words)).flatten() else { continue };
             let is_plain = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || "-_.".contains(c));
             if is_plain && name != "root" && !users.iter().any(|known| known == name) {
                 users.push(name.to_owned());
@@ -124,9 +121,43 @@ pub fn sudo_users(text: &[u8]) -> Vec<String> {
     users
 }
 
+/// The value of `-u` among sudo's own options; what follows them is the command with options of its own.
+fn user_of_sudo<'a>(words: &mut std::str::SplitWhitespace<'a>) -> Option<&'a str> {
+    /// Options whose value is the next word.
+    const WITH_VALUE: &str = "ghpCDRTrtU";
+    let mut ahead = words.clone();
+    while let Some(word) = ahead.next() {
+        let is_variable = word.split_once('=').is_some_and(|(name, _)| !name.is_empty() && !name.starts_with('-'));
+        let name = match word.strip_prefix('-') {
+            None if is_variable => None,
+            None => return None,
+            Some("-") => return None,
+            Some("-user") => ahead.next(),
+            Some(long) if long.starts_with('-') => long.strip_prefix("-user="),
+            Some(letters) => match letters.split_once('u') {
+                Some((before, _)) if before.contains(|c| WITH_VALUE.contains(c)) => None,
+                Some((_, "")) => ahead.next(),
+                Some((_, name)) => Some(name),
+                None => {
+                    if letters.ends_with(|c| WITH_VALUE.contains(c)) {
+                        ahead.next();
+                    }
+                    None
+                }
+            },
+        };
+        *words = ahead.clone();
+        if name.is_some() {
+            return name;
+        }
+    }
+    None
+}
+
 /// Whether the text uses sudo at all.
 pub fn uses_sudo(text: &[u8]) -> bool {
-    words(text).any(|word| word.rsplit('/').next() == Some("sudo"))
+    let code = text.split(|byte| *byte == b'\n').filter(|line| !line.trim_ascii_start().starts_with(b"#"));
+    code.flat_map(words).any(|word| word.rsplit('/').next() == Some("sudo"))
 }
 
 /// The first absolute path of sudo in the text, such as `/usr/bin/sudo`.
@@ -162,8 +193,8 @@ mod tests {
 
     #[test]
     fn users_of_sudo_blocks_are_found_in_every_spelling() {
-        let text = b"sudo -u azureuser -i <<'EOF'\nEOF\nsudo -H -u datasci bash\nsudo --user=ops id\nsudo -unobody id\n# sudo -u ghost\nsudo -u root id\nsudo -u \"$WHO\" id\n";
-        assert_eq!(sudo_users(text), ["azureuser", "datasci", "ops", "nobody"]);
+        let text = b"sudo -u azureuser -i <<'EOF'\nEOF\nsudo -H -u datasci bash\nsudo --user=ops id\nsudo -unobody id\n# sudo -u ghost\nsudo -u root id\nsudo -u \"$WHO\" id\nsudo id -un; sudo mysql -u admin; sudo -g adm -iu late A=1 id\nx=$(sudo -n -u first id) && sudo -- id -u last\n";
+        assert_eq!(sudo_users(text), ["azureuser", "datasci", "ops", "nobody", "late", "first"]);
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Signals of this process, and the clean slate for the script's.
 
-use std::io;
+use std::{
+    io,
+    sync::atomic::{AtomicI32, Ordering},
+};
 
 use nix::{
     libc,
@@ -44,6 +47,13 @@ pub fn reset() {
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
 }
 
+/// Gives `signal` its default disposition, whatever the caller has made of it.
+pub fn restore(signal: Signal) {
+    // SAFETY: SIG_DFL runs no code of ours.
+    #[expect(unsafe_code, reason = "signal(2)")]
+    let _ = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) };
+}
+
 /// Ignores `signal` from now on.
 pub fn ignore(signal: Signal) {
     // SAFETY: SIG_IGN runs no code of ours.
@@ -51,7 +61,17 @@ pub fn ignore(signal: Signal) {
     let _ = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigIgn) };
 }
 
-extern "C" fn nothing(_: libc::c_int) {}
+/// The last signal that interrupted something; 0 is none.
+static INTERRUPTED_BY: AtomicI32 = AtomicI32::new(0);
+
+extern "C" fn note(signal: libc::c_int) {
+    INTERRUPTED_BY.store(signal, Ordering::Relaxed);
+}
+
+/// The last signal that arrived in [`while_interruptible`].
+pub fn interrupted_by() -> Option<Signal> {
+    Signal::try_from(INTERRUPTED_BY.load(Ordering::Relaxed)).ok()
+}
 
 /// Does `work`, a blocking system call that `signals` may interrupt (`EINTR`). They are blocked before and
 /// after.
@@ -70,11 +90,11 @@ pub fn while_interruptible<T>(signals: &[Signal], work: impl FnOnce() -> T) -> T
 /// Lets `signal` interrupt a blocking system call (`EINTR`) without ending the process.
 fn interrupt_on(signal: Signal) {
     let action = nix::sys::signal::SigAction::new(
-        nix::sys::signal::SigHandler::Handler(nothing),
+        nix::sys::signal::SigHandler::Handler(note),
         nix::sys::signal::SaFlags::empty(),
         SigSet::empty(),
     );
-    // SAFETY: the handler does nothing, which is async-signal-safe.
+    // SAFETY: the handler stores into an atomic, which is async-signal-safe.
     #[expect(unsafe_code, reason = "sigaction(2)")]
     let _ = unsafe { nix::sys::signal::sigaction(signal, &action) };
 }

@@ -1,7 +1,16 @@
 //! Tests of the real program.
 
+mod cli;
+mod environment;
+mod exit_codes;
 mod harness;
+mod once;
 mod package;
+mod places;
+mod records;
+mod rehearsal;
+mod rejections;
+mod requests;
 mod share;
 mod steps;
 mod supervision;

@@ -2,6 +2,7 @@
 //!
 //! - [`Room`]: namespaces and an overlay on a Debian image. Starts in some 50 ms, has no init system.
 //! - [`Machine`]: the same, booted: systemd, logind, cron. Takes half a second; can be stopped, reset, captured.
+//! - [`setup`]: requests, a call of the agent with one, and what it left.
 //! - [`Place`]: what the two have in common: run programs, read and write files, look at processes.
 //!
 //! Both vanish with everything in them when dropped, and also when the test is killed.
@@ -15,6 +16,7 @@ mod machine;
 mod place;
 mod process;
 mod room;
+pub mod setup;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
