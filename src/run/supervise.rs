@@ -162,6 +162,7 @@ const DRAIN: Duration = Duration::from_millis(300);
 
 /// How long after a kill the next one comes, if somebody is left by then.
 const KILL_AGAIN_AFTER: Duration = Duration::from_millis(50);
+const KILL_AGAIN_AT_LAST: Duration = Duration::from_millis(400);
 
 /// The whole life of the supervisor's process. `lock` is given back when the run has ended.
 pub fn supervise(job: Job, front: Channel<Notice, Order>, lock: Option<state::RunLock>) -> io::Result<()> {
@@ -357,11 +358,14 @@ impl Supervisor {
     /// SIGTERM and SIGCONT, the grace, SIGKILL until nobody is left.
     fn end_tree(&mut self, grace: Duration, is_deadline: bool) {
         let members = self.tree.members();
+
         if is_deadline {
             self.job.outcome.processes.at_deadline_count = members.len() as u64;
             self.job.outcome.processes.at_deadline = super::tree::described(&members);
         }
+
         terminate::ask_to_end(&members);
+
         let until = Instant::now() + grace;
         self.is_urgent = false;
         self.reap();
@@ -370,7 +374,10 @@ impl Supervisor {
         }
         let mut standstill = Standstill::new();
         loop {
+            let round = Instant::now();
+
             let alive = self.kill();
+
             if alive.is_empty() && self.is_childless {
                 break;
             }
@@ -379,13 +386,26 @@ impl Supervisor {
                 self.job.outcome.processes.unkillable = super::tree::described(&alive);
                 break;
             }
-            // Thousands of deaths come one by one, and each look at all processes takes its time.
-            let pause = Instant::now() + KILL_AGAIN_AFTER;
-            while !self.is_childless && Instant::now() < pause {
-                self.turn(Some(pause), None);
-            }
+            self.let_die(alive.len(), round.elapsed());
         }
         while self.pump() {}
+    }
+
+    /// Gives the killed, so many, time to die before the next round, which takes as long as the last one.
+    fn let_die(&mut self, count: usize, round: Duration) {
+        /// Above it, each death is not looked at when it comes: the kernel goes through all children then,
+        /// and is busy enough with their ends.
+        const CROWD: usize = 200;
+        let pause = KILL_AGAIN_AFTER.max(round * 2).min(KILL_AGAIN_AT_LAST);
+        if count > CROWD {
+            std::thread::sleep(pause);
+            self.reap();
+            return;
+        }
+        let until = Instant::now() + pause;
+        while !self.is_childless && Instant::now() < until {
+            self.turn(Some(until), None);
+        }
     }
 
     fn kill(&mut self) -> Vec<Seen> {

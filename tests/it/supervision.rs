@@ -1,13 +1,18 @@
 //! Nothing survives a timeout, nothing is forgotten after a crash (CONTRACT 4.1, 5, 9).
 
 mod bystanders;
+mod callers;
+mod crash;
 mod crowds;
 mod escapes;
+mod leftovers;
+mod power;
+mod signals;
 
 use serde_json::Value;
 
 use crate::support::call::Spawned;
-use crate::support::{Place, Process, pids_with_marker, wait_until};
+use crate::support::{Place, Process, wait_until};
 
 /// A program that stays, with a mark for its name that the test finds it by, whatever becomes of its
 /// environment: `hold MARK`.
@@ -51,24 +56,33 @@ fn outcomes(place: &impl Place) -> Vec<Value> {
     runs.lines().filter_map(read).map(parse).collect()
 }
 
-/// How many processes anywhere have that mark, chains included that one look may miss.
-fn count(mark: &str) -> usize {
-    (0..5).map(|_| pids_with_marker(mark).len()).max().unwrap_or_default()
+/// Starts that run and waits until the script's own process marked `victim` is there.
+fn start(place: &impl Place, options: &[&str]) -> Spawned {
+    let mut running = place.spawn(run_with(options));
+    wait_for(place, "victim", &mut running);
+    running
 }
 
-/// Waits until a process has that mark, and returns its pid on the host.
-fn wait_for(mark: &str, running: &mut Spawned) -> i32 {
-    wait_until(&format!("a process marked {mark}"), || match pids_with_marker(mark).first() {
-        Some(pid) => Ok(*pid),
+/// The processes that are `hold` with a mark that begins so.
+fn holding(place: &impl Place, mark: &str) -> Vec<Process> {
+    let mut found = place.processes();
+    found.retain(|process| process.command.starts_with(mark));
+    found
+}
+
+/// Waits until `hold` runs with that mark, and returns its pid on the host.
+fn wait_for(place: &impl Place, mark: &str, running: &mut Spawned) -> i32 {
+    wait_until(&format!("a process marked {mark}"), || match holding(place, mark).first() {
+        Some(process) => Ok(process.pid),
         None if running.is_running() => Err((running.stdout(), running.stderr())),
         None => panic!("it ended: {} {}", running.stdout(), running.stderr()),
     })
 }
 
 /// Waits until there is no process with that mark.
-fn wait_for_none(mark: &str) {
-    wait_until(&format!("the end of {mark}"), || match pids_with_marker(mark)[..] {
+fn wait_for_none(place: &impl Place, mark: &str) {
+    wait_until(&format!("the end of {mark}"), || match &holding(place, mark)[..] {
         [] => Ok(()),
-        ref some => Err(some.iter().filter_map(|pid| Process::of(*pid)).collect::<Vec<_>>()),
+        some => Err(some.to_vec()),
     });
 }

