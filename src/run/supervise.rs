@@ -562,7 +562,6 @@ impl Supervisor {
             self.job.mirror.finish();
         }
         self.let_mirror_finish();
-        self.publish(Durability::Synced);
     }
 
     /// Goes on with a mirror that is late, as long as it makes progress. Then `sync` has its turn.
@@ -586,6 +585,7 @@ impl Supervisor {
         }
         self.is_mirrored = self.is_mirrored && self.job.mirror.is_complete();
         self.job.mirror.abandon();
+        self.publish(Durability::Synced);
     }
 
     /// Waits for something to happen, at most until `until`, and takes note of all that has.

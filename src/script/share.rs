@@ -236,7 +236,8 @@ impl Share {
         let through = PathBuf::from(format!("/proc/self/fd/{}", handle.as_raw_fd()));
         let real = fs::read_link(&through)?;
         let inside = |root: &Path| fs::canonicalize(root).is_ok_and(|root| real.starts_with(root));
-        if !inside(&self.root) && !(same_place(&self.root, &self.user_view) && inside(&self.user_view)) {
+        let is_inside = inside(&self.root) || same_place(&self.root, &self.user_view) && inside(&self.user_view);
+        if !is_inside {
             return Err(Look::Refused(Error::new(
                 Code::OutsideShare,
                 format!("script `{path}` is a link that leads out of the share, to `{}`", real.display()),

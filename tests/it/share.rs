@@ -4,6 +4,7 @@ mod bench;
 mod hanging;
 mod limits;
 mod many;
+mod memory;
 mod pace;
 mod passthrough;
 mod planted;

@@ -135,7 +135,8 @@ impl Process {
             let turn = match want {
                 Want::Nothing => continue,
                 Want::WriteAtOnce => Duration::ZERO,
-                Want::Write => self.pace.output_waits(),
+                // Looked at again before the turn comes where a whole piece may be there by then.
+                Want::Write => self.pace.output_waits().min(self.streams[index].fills_after()?),
                 // What is asked for at the end does not wait for its turn: the exit waits for it.
                 Want::Sync if self.is_finishing => Duration::ZERO,
                 Want::Sync => self.pace.sync_waits(),

@@ -12,7 +12,8 @@ use super::folder::{Folder, sync};
 /// The most bytes in one write, and the amount from which a write need not wait for its turn.
 const PIECE: u64 = 1 << 20;
 
-/// A write of a whole piece that does not begin on a page becomes two requests to the share.
+/// FUSE makes two requests of a write that does not begin on a page. So each begins on one, and brings a few
+/// bytes once more that are there already.
 const PAGE: u64 = 4096;
 
 /// Up to here all of a copy is compared at the end. Of a longer one where nothing went wrong on the way it
@@ -87,12 +88,18 @@ impl Stream {
         })
     }
 
+    /// When to see again whether a whole piece has come together: soon where much of one has.
+    pub(super) fn fills_after(&self) -> io::Result<Duration> {
+        const SOON: Duration = Duration::from_millis(100);
+        Ok(if self.pending()? >= PIECE / 4 { SOON } else { Duration::MAX })
+    }
+
     /// Bytes not yet written.
     fn pending(&self) -> io::Result<u64> {
         Ok(self.source.metadata()?.len().saturating_sub(self.at))
     }
 
-    /// The most bytes in the next write: it ends on a page, and those behind it then begin on one.
+    /// The most new bytes in the next write.
     fn room(&self) -> u64 {
         PIECE - self.at % PAGE
     }
@@ -128,18 +135,21 @@ impl Stream {
     pub(super) fn write(&mut self, folder: &Folder, buffer: &mut Vec<u8>, alive: &dyn Fn()) -> io::Result<()> {
         self.open(folder, alive)?;
         let Some(copy) = &self.copy else { return Ok(()) };
-        let length = self.pending()?.min(self.room());
-        if length == 0 {
+        let pending = self.pending()?;
+        if pending == 0 {
             return Ok(());
         }
+        // Where the share takes only parts, those bytes may be all that it takes.
+        let start = if self.is_short { self.at } else { self.at - self.at % PAGE };
+        let length = (self.at + pending - start).min(PIECE);
         buffer.resize(length as usize, 0);
-        self.source.read_exact_at(buffer, self.at)?;
+        self.source.read_exact_at(buffer, start)?;
         // Not by O_APPEND, which FUSE clients of SMB do not know.
-        let written = copy.write_at(buffer, self.at)? as u64;
+        let written = copy.write_at(buffer, start)? as u64;
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
-        self.at += written;
+        self.at = self.at.max(start + written);
         self.is_short = written < length;
         self.needs_sync = true;
         Ok(())

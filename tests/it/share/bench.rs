@@ -34,7 +34,10 @@ impl Bench {
     }
 
     pub fn with(options: Options) -> Self {
-        let room = Room::new("bookworm");
+        Self::within(Room::new("bookworm"), options)
+    }
+
+    pub fn within(room: Room, options: Options) -> Self {
         let backing = room.disk().beside("backing");
         fs::create_dir(&backing).expect("a folder");
         fs::set_permissions(&backing, fs::Permissions::from_mode(0o777)).expect("chmod");

@@ -36,7 +36,8 @@ fn an_inline_script_runs_and_ends_in_time_while_the_share_hangs_from_beginning_t
 
 #[test]
 fn what_was_hung_is_made_complete_after_a_release_an_abort_and_an_error() {
-    let recoveries: [(&str, fn(&Bench)); 3] = [
+    type Recovery = fn(&Bench);
+    let recoveries: [(&str, Recovery); 3] = [
         ("release", |bench| bench.share.heal()),
         ("abort", |bench| {
             bench.share.remount();

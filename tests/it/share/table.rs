@@ -89,7 +89,7 @@ fn cell(trouble: Trouble, phase: Phase) {
             return;
         }
     }
-    let mut agent = bench.agent(&["--flush-wait", "2s"]).spawn();
+    let agent = bench.agent(&["--flush-wait", "2s"]).spawn();
     wait_until("the script to run", || {
         if agent.stdout().contains("one") { Ok(()) } else { Err((agent.stdout(), agent.stderr())) }
     });
@@ -157,7 +157,7 @@ fn before_the_script(bench: &Bench, trouble: Trouble, what: &str) {
 }
 
 /// All text of all logs on the share.
-fn find(backing: &std::path::Path) -> String {
+pub fn find(backing: &std::path::Path) -> String {
     let runs = std::fs::read_dir(backing.join("Logs/ci-2/creation")).into_iter().flatten().flatten();
     runs.filter_map(|run| std::fs::read_to_string(run.path().join("output.log")).ok()).collect()
 }
