@@ -8,7 +8,7 @@ use rustbus::{
     standard_messages,
 };
 
-rustbus::dbus_variant_sig!(Property, Text => String; Flag => bool; Number => u64; Pids => Vec<u32>);
+rustbus::dbus_variant_sig!(Property, Text => String; Flag => bool; Number => u64; Pids => Vec<u32>; Units => Vec<String>);
 
 /// How long systemd may take; it usually takes some milliseconds.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -69,7 +69,7 @@ fn start_transient_unit(unit: &str, pids: &[u32]) -> Result<MarshalledMessage, S
         .on("/org/freedesktop/systemd1")
         .at("org.freedesktop.systemd1")
         .build();
-    let properties: Vec<(String, Property)> = vec![
+    let mut properties: Vec<(String, Property)> = vec![
         ("Description".into(), Property::Text("setup script of the compute instance".into())),
         ("PIDs".into(), Property::Pids(pids.to_vec())),
         // The caller's service or session is what limits the number of processes without us.
@@ -80,9 +80,23 @@ fn start_transient_unit(unit: &str, pids: &[u32]) -> Result<MarshalledMessage, S
         // Nothing is to be kept of a scope in which a process failed.
         ("CollectMode".into(), Property::Text("inactive-or-failed".into())),
     ];
+    // At a shutdown units stop in the reverse of this order: first the caller, who ends the script and records it, then
+    // the scope. Both at once, and a script that ends itself nicely would count as one that has succeeded.
+    if let Some(caller) = calling_unit() {
+        properties.push(("Before".into(), Property::Units(vec![caller])));
+    }
     let auxiliary: Vec<(String, Vec<(String, Property)>)> = Vec::new();
     let marshal = |error| format!("cannot marshal: {error:?}");
     call.body.push_param2(unit, "fail").map_err(marshal)?;
     call.body.push_param2(&properties, &auxiliary).map_err(marshal)?;
     Ok(call)
+}
+
+/// The service or session scope that this process was started in.
+fn calling_unit() -> Option<String> {
+    let cgroups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
+    // Version 2 is `0::/path`. A hybrid machine has its units in systemd's own hierarchy as well.
+    let path = cgroups.lines().find_map(|line| line.split_once("::").or(line.split_once(":name=systemd:")))?.1;
+    let unit = path.rsplit('/').find(|name| name.ends_with(".service") || name.ends_with(".scope"))?;
+    Some(unit.to_owned())
 }

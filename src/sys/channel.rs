@@ -23,7 +23,7 @@ const LONGEST: usize = 32 * 1024;
 #[derive(Debug)]
 pub struct Channel<Out, In> {
     socket: OwnedFd,
-    kinds: PhantomData<(fn(Out), fn() -> In)>,
+    kinds: PhantomData<fn(Out) -> In>,
 }
 
 /// What became of a message.

@@ -24,10 +24,7 @@ fn points(syscalls: &str, from: usize, step: usize, count: usize) -> BTreeMap<St
             panic!("{line}\n{said}");
         };
         // Once at most, and once exactly where it says so.
-        let fits = match (executions, code, state) {
-            ("1", "0", "succeeded") | ("0" | "1", "137", "interrupted") => true,
-            _ => false,
-        };
+        let fits = matches!((executions, code, state), ("1", "0", "succeeded") | ("0" | "1", "137", "interrupted"));
         assert!(fits, "{syscalls} {point}: {line}\n{:#?}", outcomes(&room));
         *summary.entry(format!("{executions} {code} {state}")).or_default() += 1;
     }
