@@ -15,11 +15,7 @@ use std::{
 use nix::{
     errno::Errno,
     poll::{PollFd, PollFlags, ppoll},
-    sys::{
-        signal::Signal,
-        signalfd::SignalFd,
-        wait::{WaitPidFlag, WaitStatus, waitpid},
-    },
+    sys::{signal::Signal, signalfd::SignalFd, wait::WaitStatus},
     unistd::Pid,
 };
 use serde::{Deserialize, Serialize};
@@ -49,6 +45,7 @@ use crate::{
         bell::Bell,
         channel::{Channel, Received},
         descriptors, signals,
+        wait::next_dead,
     },
 };
 
@@ -749,7 +746,7 @@ impl Supervisor {
 /// Collects who has died. As the subreaper this process is childless exactly when the run is over.
 fn reap(script: Option<Pid>, exit: &mut Option<WaitStatus>, is_childless: &mut bool) {
     loop {
-        match waitpid(None, Some(WaitPidFlag::WNOHANG)) {
+        match next_dead() {
             Ok(WaitStatus::StillAlive) => {
                 *is_childless = false;
                 return;

@@ -11,3 +11,4 @@ pub mod fork;
 pub mod pidfd;
 pub mod signals;
 pub mod users;
+pub mod wait;

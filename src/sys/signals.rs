@@ -34,14 +34,20 @@ pub fn next(from: &SignalFd) -> Option<(Signal, u32)> {
 }
 
 /// Gives every signal its default disposition and unblocks all: what a caller ignored or blocked
-/// (`nohup`, a Python parent that ignores SIGPIPE) must not reach the script.
+/// (`nohup`, a Python parent that ignores SIGPIPE) must not reach the script. The two signals that the C
+/// library keeps for itself too: it refuses to change them, and programs in other languages do ignore them.
 pub fn reset() {
+    /// The kernel's `struct sigaction`, all zero: SIG_DFL, no flags, an empty mask.
+    const DEFAULT: [u64; 4] = [0; 4];
+    /// Bytes in the kernel's signal sets.
+    const SET: usize = 8;
     for number in 1..=libc::SIGRTMAX() {
-        // SAFETY: SIG_DFL runs no code of ours; for SIGKILL, SIGSTOP and the two signals that the C
-        // library keeps for itself the call fails and changes nothing.
-        #[expect(unsafe_code, reason = "signal(2) with numbers that nix's Signal does not name")]
+        // SAFETY: rt_sigaction(2) reads `DEFAULT` and writes nothing; SIG_DFL runs no code of ours. For
+        // SIGKILL and SIGSTOP the call fails and changes nothing.
+        #[expect(unsafe_code, reason = "rt_sigaction(2), which the C library keeps to itself")]
         unsafe {
-            libc::signal(number, libc::SIG_DFL);
+            let nowhere = std::ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, number, DEFAULT.as_ptr(), nowhere, SET);
         }
     }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
