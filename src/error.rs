@@ -18,6 +18,7 @@ pub struct Error {
     message: String,
     hint: String,
     source: Option<Box<dyn std::error::Error + Send + Sync>>,
+    signal: Option<u8>,
 }
 
 /// The result of everything that can be refused.
@@ -26,7 +27,19 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 impl Error {
     /// An error with its message and the way out of it.
     pub fn new(code: Code, message: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self { code, message: message.into(), hint: hint.into(), source: None }
+        Self { code, message: message.into(), hint: hint.into(), source: None, signal: None }
+    }
+
+    /// Says that a signal was the reason.
+    #[must_use]
+    pub fn by_signal(mut self, number: i32) -> Self {
+        self.signal = u8::try_from(number).ok();
+        self
+    }
+
+    /// What `run` exits with: 128 + N where signal N was the reason, else the code's own.
+    pub fn exit_code(&self) -> u8 {
+        self.signal.map_or(self.code.exit_code(), |number| number.saturating_add(128))
     }
 
     /// Adds the cause.

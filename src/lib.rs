@@ -49,7 +49,7 @@ pub fn start() -> u8 {
     };
     result.unwrap_or_else(|error| {
         show::print_error(&error);
-        error.code.exit_code()
+        error.exit_code()
     })
 }
 
@@ -81,5 +81,5 @@ fn explain(error: &clap::Error) -> u8 {
         .map_or_else(|| "see `ci-setup-agent --help`, or `--help` behind a command".to_owned(), str::to_owned);
     let error = Error::new(Code::BadOption, message, hint);
     show::print_error(&error);
-    error.code.exit_code()
+    error.exit_code()
 }

@@ -133,7 +133,7 @@ pub(super) fn wait_for_apt(context: &Context, text: &[u8]) -> Result<Option<Warn
             format!("the start waited {waited} for {who}, who held `{}`", holder.lock),
             "automatic updates run at boot; nothing needs to be done",
         ))),
-        Ok(Answer::StopAsked) => Err(super::prepare::stopped_before()),
+        Ok(Answer::StopAsked) => Err(super::prepare::stopped_before(context)),
         Ok(Answer::TooLate | Answer::Died) | Err(_) => Ok(Some(Warning::new(
             "apt-still-locked",
             format!("{who} still held `{}` after {waited}; the script was started all the same", holder.lock),

@@ -162,7 +162,7 @@ fn find(context: &Context, path: &SharePath) -> Result<Script> {
     let place = context.share.find_script(path, patience, Some(context.signals.as_fd())).map_err(|why| match why {
         NotFound::Refused(error) => error,
         NotFound::NotAnswering => context.share.not_answering(patience),
-        NotFound::StopAsked => stopped_before(),
+        NotFound::StopAsked => stopped_before(context),
     })?;
     let name = Path::new(path.as_str()).file_name().unwrap_or_default();
     let own_path = place.folder.join(name);
@@ -190,7 +190,7 @@ fn inline_folder(
     match share.inline_folder(patience, hang, stop) {
         Ok(place) => Ok(place.folder),
         Err(NotFound::Refused(error)) => Err(error),
-        Err(NotFound::StopAsked) => Err(stopped_before()),
+        Err(NotFound::StopAsked) => Err(stopped_before(context)),
         Err(NotFound::NotAnswering) => {
             *clock = Some(began);
             outcome.warnings.push(Warning::new(
@@ -204,8 +204,9 @@ fn inline_folder(
 }
 
 /// The refusal where a stop was asked for before the script had started.
-pub(super) fn stopped_before() -> Error {
-    Error::new(Code::Stopped, "the run was stopped before the script had started", "nothing was run; call `run` again")
+pub(super) fn stopped_before(context: &Context) -> Error {
+    let hint = "nothing was run; call `run` again";
+    super::stopped_by(context, Error::new(Code::Stopped, "the run was stopped before the script had started", hint))
 }
 
 fn environment(context: &Context, token: &str) -> Environment {

@@ -93,7 +93,7 @@ pub(super) fn refuse(error: &Error, known: &Known, call: &Call) -> u8 {
     } else {
         show::print_error(error);
     }
-    outcome.exit_code.unwrap_or_else(|| error.code.exit_code())
+    outcome.exit_code.unwrap_or_else(|| error.exit_code())
 }
 
 /// Writes down that a script was refused, here and on the share, and returns the outcome.
@@ -108,7 +108,7 @@ pub(super) fn record(context: &Context, run: &RunDir, error: &Error, outcome: Ou
 /// The outcome of a refusal.
 pub(super) fn outcome_of(error: &Error, mut outcome: Outcome) -> Outcome {
     outcome.state = State::Rejected;
-    outcome.exit_code = Some(error.code.exit_code());
+    outcome.exit_code = Some(error.exit_code());
     outcome.error = Some(ErrorReport::from(error));
     outcome.ended_at = Some(timestamp(SystemTime::now()));
     outcome

@@ -50,31 +50,3 @@ pub fn ignore(signal: Signal) {
     #[expect(unsafe_code, reason = "signal(2)")]
     let _ = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigIgn) };
 }
-
-extern "C" fn nothing(_: libc::c_int) {}
-
-/// Does `work`, a blocking system call that `signals` may interrupt (`EINTR`). They are blocked before and
-/// after.
-pub fn while_interruptible<T>(signals: &[Signal], work: impl FnOnce() -> T) -> T {
-    let mut set = SigSet::empty();
-    for signal in signals {
-        interrupt_on(*signal);
-        set.add(*signal);
-    }
-    let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None);
-    let result = work();
-    let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None);
-    result
-}
-
-/// Lets `signal` interrupt a blocking system call (`EINTR`) without ending the process.
-fn interrupt_on(signal: Signal) {
-    let action = nix::sys::signal::SigAction::new(
-        nix::sys::signal::SigHandler::Handler(nothing),
-        nix::sys::signal::SaFlags::empty(),
-        SigSet::empty(),
-    );
-    // SAFETY: the handler does nothing, which is async-signal-safe.
-    #[expect(unsafe_code, reason = "sigaction(2)")]
-    let _ = unsafe { nix::sys::signal::sigaction(signal, &action) };
-}
