@@ -190,6 +190,8 @@ struct Supervisor {
     exit: Option<WaitStatus>,
     is_childless: bool,
     stop: Option<Stop>,
+    /// Whether the end has begun anyway, so that a stop can only mean: be quick about it.
+    is_ending: bool,
     is_urgent: bool,
     begun: Instant,
     written: Instant,
@@ -222,6 +224,7 @@ impl Supervisor {
             exit: None,
             is_childless: false,
             stop: None,
+            is_ending: false,
             is_urgent: false,
             begun: Instant::now(),
             written: Instant::now(),
@@ -360,6 +363,7 @@ impl Supervisor {
 
         let until = Instant::now() + grace;
         self.is_urgent = false;
+        self.is_ending = true;
         self.reap();
         while !self.is_childless && Instant::now() < until && !self.is_urgent {
             self.turn(Some(until), None);
@@ -500,6 +504,7 @@ impl Supervisor {
     /// Waits for the mirror, at most `flush_wait`; then everything there is true.
     fn flush(&mut self) {
         let until = Instant::now() + self.job.flush_wait;
+        self.is_ending = true;
         self.publish(Durability::Relaxed);
         self.job.mirror.finish();
         while !self.job.mirror.is_complete() {
@@ -654,7 +659,7 @@ impl Supervisor {
     }
 
     fn ask_to_stop(&mut self, stop: Stop) {
-        if self.stop.is_some() {
+        if self.stop.is_some() || self.is_ending {
             self.is_urgent = true;
         }
         self.stop.get_or_insert(stop);

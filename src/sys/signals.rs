@@ -19,6 +19,9 @@ pub fn listen(signals: &[Signal]) -> io::Result<SignalFd> {
     for signal in signals {
         set.add(*signal);
     }
+    // A caller that ignores SIGCHLD hands that down, and then the kernel buries our children before we have
+    // seen how they ended.
+    default(Signal::SIGCHLD);
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
     Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
@@ -41,7 +44,23 @@ pub fn reset() {
             libc::signal(number, libc::SIG_DFL);
         }
     }
+    // Those two can be handed down ignored all the same, so once more without the library. All zero is SIG_DFL, no flags, an empty mask, whatever the order of fields.
+    let default = [0_u64; 4];
+    for number in [32, 33] {
+        // SAFETY: the kernel reads at most 32 bytes of a structure that lives here, and writes nothing.
+        #[expect(unsafe_code, reason = "rt_sigaction(2) with numbers that the C library refuses")]
+        unsafe {
+            libc::syscall(libc::SYS_rt_sigaction, number, default.as_ptr(), std::ptr::null::<u64>(), 8);
+        }
+    }
     let _ = sigprocmask(SigmaskHow::SIG_SETMASK, Some(&SigSet::empty()), None);
+}
+
+/// Gives `signal` its default disposition.
+fn default(signal: Signal) {
+    // SAFETY: SIG_DFL runs no code of ours.
+    #[expect(unsafe_code, reason = "signal(2)")]
+    let _ = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl) };
 }
 
 /// Ignores `signal` from now on.
