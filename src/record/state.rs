@@ -12,7 +12,10 @@
 use std::{
     fs::{self, File},
     io::{self, Write},
-    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    os::{
+        fd::{AsFd, BorrowedFd},
+        unix::fs::{DirBuilderExt, OpenOptionsExt},
+    },
     path::{Path, PathBuf},
     time::SystemTime,
 };
@@ -20,7 +23,10 @@ use std::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::Outcome;
-use crate::error::{Code, Error, Result};
+use crate::{
+    error::{Code, Error, Result},
+    sys::aside::{self, Answer},
+};
 
 const VERSION: u32 = 1;
 
@@ -94,12 +100,12 @@ impl StateDir {
         &self.root
     }
 
-    /// Becomes the one `run` that executes. If another one does at the moment, `on_wait` is called once and
+    /// Becomes the one `run` that executes; a wait for that ends when `stop` is readable. If another one does at the moment, `on_wait` is called once and
     /// may refuse to wait for it.
     ///
     /// # Errors
     /// `state-not-writable`; `stopped` where a signal ended the wait; those of `on_wait`.
-    pub fn lock(&self, on_wait: impl FnOnce() -> Result<()>) -> Result<RunLock> {
+    pub fn lock(&self, stop: BorrowedFd<'_>, on_wait: impl FnOnce() -> Result<()>) -> Result<RunLock> {
         let path = self.root.join("lock");
         let cannot = |error| not_writable(&path, error);
         let file = private(&path).create(true).truncate(false).open(&path).map_err(cannot)?;
@@ -108,14 +114,18 @@ impl StateDir {
             Err(fs::TryLockError::WouldBlock) => on_wait()?,
             Err(fs::TryLockError::Error(error)) => return Err(cannot(error)),
         }
-        match file.lock() {
-            Ok(()) => Ok(RunLock(file)),
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Error::new(
+        // flock(2) belongs to the open file: what another process gets through the same one is ours too. So
+        // that one waits, and no signal can come between a look for it and the wait.
+        let wait = || (file.lock().map_err(|error| error.raw_os_error().unwrap_or_default()), None);
+        match aside::ask_with(c"ci-setup:lock", None, Some(stop), &[file.as_fd()], wait).map_err(cannot)? {
+            Answer::Done(Ok(()), _) => Ok(RunLock(file)),
+            Answer::Done(Err(number), _) => Err(cannot(io::Error::from_raw_os_error(number))),
+            Answer::StopAsked => Err(Error::new(
                 Code::Stopped,
                 "stopped while waiting for another `run`",
                 "nothing was run by this call; the other one goes on",
             )),
-            Err(error) => Err(cannot(error)),
+            Answer::TooLate | Answer::Died => Err(cannot(io::Error::other("who waited for the lock has died"))),
         }
     }
 

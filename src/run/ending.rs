@@ -64,7 +64,7 @@ impl Ending {
             Self::Stopped(stop, status) => (State::Interrupted, stop.exit_code(), *status),
             Self::StoppedBefore(stop) => (State::Interrupted, stop.exit_code(), None),
             Self::CannotStart(..) => (State::Rejected, Code::CannotStart.exit_code(), None),
-            Self::Refused(error) => (State::Rejected, error.code.exit_code(), None),
+            Self::Refused(error) => (State::Rejected, error.exit_code(), None),
         };
         outcome.state = state;
         outcome.exit_code = Some(exit_code);

@@ -237,26 +237,28 @@ fn read_until_stopped(mut from: io::Take<File>, stops: &SignalFd) -> io::Result<
 }
 
 fn lock(context: &Context, call: &Call) -> Result<RunLock> {
-    let interruptible = [Signal::SIGTERM, Signal::SIGINT];
-    let lock = signals::while_interruptible(&interruptible, || {
-        context.state.lock(|| {
-            if call.inside.is_some() {
-                return Err(Error::new(
-                    Code::NestedRun,
-                    "`run` was called by a script that another `run` executes, and would wait for itself",
-                    "let the script do its work itself, or give this call another state directory with --state",
-                ));
-            }
-            if !call.print.json {
-                show::eprintln("note: another `run` is executing; waiting for its result");
-            }
-            Ok(())
-        })
-    });
-    lock.map_err(|error| match signals::interrupted_by().filter(|_| error.code == Code::Stopped) {
-        Some(signal) => error.exiting_with(ending::code_of_signal(signal)),
-        None => error,
-    })
+    let on_wait = || {
+        if call.inside.is_some() {
+            return Err(Error::new(
+                Code::NestedRun,
+                "`run` was called by a script that another `run` executes, and would wait for itself",
+                "let the script do its work itself, or give this call another state directory with --state",
+            ));
+        }
+        if !call.print.json {
+            show::eprintln("note: another `run` is executing; waiting for its result");
+        }
+        Ok(())
+    };
+    context.state.lock(context.signals.as_fd(), on_wait).map_err(|error| stopped_by(context, error))
+}
+
+/// Adds to a `stopped` which signal it was that stopped us: the exit code tells.
+fn stopped_by(context: &Context, error: Error) -> Error {
+    match signals::next(&context.signals) {
+        Some((signal, _)) if error.code == Code::Stopped => error.exiting_with(ending::code_of_signal(signal)),
+        _ => error,
+    }
 }
 
 /// Runs or replays each script of the request in order, and returns the exit code of the first that has not

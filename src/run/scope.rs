@@ -8,6 +8,8 @@ use rustbus::{
     standard_messages,
 };
 
+use crate::sys::aside::{self, Answer};
+
 rustbus::dbus_variant_sig!(Property, Text => String; Flag => bool; Number => u64; Pids => Vec<u32>; Units => Vec<String>);
 
 /// How long systemd may take; it usually takes some milliseconds.
@@ -22,7 +24,14 @@ pub fn enter(name: &str, pids: &[u32]) -> Result<(), String> {
     if !Path::new("/run/systemd/system").is_dir() {
         return Ok(());
     }
-    try_enter(&format!("{name}.scope"), pids).map_err(|error| crate::error::one_line(&error))
+    // Aside: a bus that hangs does so already when it greets.
+    let job = || (try_enter(&format!("{name}.scope"), pids).map_err(|error| crate::error::one_line(&error)), None);
+    match aside::ask(c"ci-setup:scope", Some(PATIENCE), None, job) {
+        Ok(Answer::Done(result, _)) => result,
+        Ok(Answer::TooLate) => Err(format!("systemd has not answered within {PATIENCE:?}")),
+        Ok(Answer::StopAsked | Answer::Died) => Err("who asked systemd has died".into()),
+        Err(error) => Err(error.to_string()),
+    }
 }
 
 fn try_enter(unit: &str, pids: &[u32]) -> Result<(), String> {

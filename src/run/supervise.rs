@@ -189,6 +189,8 @@ struct Supervisor {
     exit: Option<WaitStatus>,
     is_childless: bool,
     stop: Option<Stop>,
+    /// Whether the end has begun anyway, so that a stop can only mean: be quick about it.
+    is_ending: bool,
     is_urgent: bool,
     begun: Instant,
     written: Instant,
@@ -223,6 +225,7 @@ impl Supervisor {
             exit: None,
             is_childless: false,
             stop: None,
+            is_ending: false,
             is_urgent: false,
             begun: Instant::now(),
             written: Instant::now(),
@@ -365,6 +368,7 @@ impl Supervisor {
 
         let until = Instant::now() + grace;
         self.is_urgent = false;
+        self.is_ending = true;
         self.reap();
         while !self.is_childless && Instant::now() < until && !self.is_urgent {
             self.turn(Some(until), None);
@@ -512,6 +516,7 @@ impl Supervisor {
     fn flush(&mut self) {
         // Counted from the script's end: what has been waited for since then is part of it.
         let until = self.over.unwrap_or_else(Instant::now) + self.job.flush_wait;
+        self.is_ending = true;
         self.publish(Durability::Relaxed);
         self.job.mirror.finish();
         while !self.job.mirror.is_complete() {
@@ -678,7 +683,7 @@ impl Supervisor {
     }
 
     fn ask_to_stop(&mut self, stop: Stop) {
-        if self.stop.is_some() {
+        if self.stop.is_some() || self.is_ending {
             self.is_urgent = true;
         }
         self.stop.get_or_insert(stop);

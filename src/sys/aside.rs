@@ -53,9 +53,23 @@ pub fn ask<T: Serialize + DeserializeOwned>(
     stop: Option<BorrowedFd<'_>>,
     job: impl FnOnce() -> Result<T>,
 ) -> io::Result<Answer<T>> {
+    ask_with(name, patience, stop, &[], job)
+}
+
+/// As [`ask`], for a job that needs some of this process's descriptors.
+///
+/// # Errors
+/// Where no process can be made.
+pub fn ask_with<T: Serialize + DeserializeOwned>(
+    name: &std::ffi::CStr,
+    patience: Option<Duration>,
+    stop: Option<BorrowedFd<'_>>,
+    kept: &[BorrowedFd<'_>],
+    job: impl FnOnce() -> Result<T>,
+) -> io::Result<Answer<T>> {
     let (answers, question): (Channel<(), T>, Channel<T, ()>) = channel::pair()?;
     let pid = fork::spawn(|| {
-        descriptors::close_all_but(&[question.as_fd()]);
+        descriptors::close_all_but(&[&[question.as_fd()], kept].concat());
         detach(name);
         let (result, file) = job();
         question.send(&result, file.as_ref().map(AsFd::as_fd));

@@ -1,9 +1,6 @@
 //! Signals of this process, and the clean slate for the script's.
 
-use std::{
-    io,
-    sync::atomic::{AtomicI32, Ordering},
-};
+use std::io;
 
 use nix::{
     libc,
@@ -22,6 +19,9 @@ pub fn listen(signals: &[Signal]) -> io::Result<SignalFd> {
     for signal in signals {
         set.add(*signal);
     }
+    // A caller that ignores SIGCHLD hands that down, and then the kernel buries our children before we have
+    // seen how they ended.
+    restore(Signal::SIGCHLD);
     sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None)?;
     Ok(SignalFd::with_flags(&set, SfdFlags::SFD_CLOEXEC | SfdFlags::SFD_NONBLOCK)?)
 }
@@ -65,42 +65,4 @@ pub fn ignore(signal: Signal) {
     // SAFETY: SIG_IGN runs no code of ours.
     #[expect(unsafe_code, reason = "signal(2)")]
     let _ = unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigIgn) };
-}
-
-/// The last signal that interrupted something; 0 is none.
-static INTERRUPTED_BY: AtomicI32 = AtomicI32::new(0);
-
-extern "C" fn note(signal: libc::c_int) {
-    INTERRUPTED_BY.store(signal, Ordering::Relaxed);
-}
-
-/// The last signal that arrived in [`while_interruptible`].
-pub fn interrupted_by() -> Option<Signal> {
-    Signal::try_from(INTERRUPTED_BY.load(Ordering::Relaxed)).ok()
-}
-
-/// Does `work`, a blocking system call that `signals` may interrupt (`EINTR`). They are blocked before and
-/// after.
-pub fn while_interruptible<T>(signals: &[Signal], work: impl FnOnce() -> T) -> T {
-    let mut set = SigSet::empty();
-    for signal in signals {
-        interrupt_on(*signal);
-        set.add(*signal);
-    }
-    let _ = sigprocmask(SigmaskHow::SIG_UNBLOCK, Some(&set), None);
-    let result = work();
-    let _ = sigprocmask(SigmaskHow::SIG_BLOCK, Some(&set), None);
-    result
-}
-
-/// Lets `signal` interrupt a blocking system call (`EINTR`) without ending the process.
-fn interrupt_on(signal: Signal) {
-    let action = nix::sys::signal::SigAction::new(
-        nix::sys::signal::SigHandler::Handler(note),
-        nix::sys::signal::SaFlags::empty(),
-        SigSet::empty(),
-    );
-    // SAFETY: the handler stores into an atomic, which is async-signal-safe.
-    #[expect(unsafe_code, reason = "sigaction(2)")]
-    let _ = unsafe { nix::sys::signal::sigaction(signal, &action) };
 }

@@ -37,7 +37,8 @@ fn prepare(place: &impl Place, script: &str, timeout: &str) {
 /// `ci-setup-agent run` with these options, for [`REQUEST`].
 fn run_with(options: &[&str]) -> Vec<String> {
     let identity = ["--resource-group", "rg", "--workspace", "wks", "--name", "ci-1"];
-    let fixed = ["ci-setup-agent", "run"].into_iter().chain(identity).chain(["--grace", "1s"]);
+    let grace = if options.contains(&"--grace") { &[][..] } else { &["--grace", "1s"] };
+    let fixed = ["ci-setup-agent", "run"].into_iter().chain(identity).chain(grace.iter().copied());
     fixed.chain(options.iter().copied()).chain([REQUEST]).map(str::to_owned).collect()
 }
 

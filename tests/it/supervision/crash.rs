@@ -40,7 +40,10 @@ fn kill_agents(place: &impl Place, names: &[&str]) {
 fn started(place: &impl Place) -> Spawned {
     prepare(place, SCRIPT, "1000s");
     let running = start(place, &[]);
-    wait_until("the output", || if running.stdout().is_empty() { Err(()) } else { Ok(()) });
+    wait_until("the output and all processes", || match holding(place, "victim").len() {
+        5 if !running.stdout().is_empty() => Ok(()),
+        count => Err(count),
+    });
     running
 }
 

@@ -14,6 +14,13 @@ const DAEMON: &str = "
     echo early
 ";
 
+fn wait_for_daemon(place: &impl Place) {
+    wait_until("the daemon", || match holding(place, "victim-daemon").len() {
+        1 => Ok(()),
+        count => Err(count),
+    });
+}
+
 fn log_of(place: &impl Place) -> Option<String> {
     let outcome = outcome(place);
     place.read(format!("/var/lib/ci-setup-agent/runs/{}/output.log", outcome["runId"].as_str()?))
@@ -46,7 +53,7 @@ fn a_daemon_that_holds_the_output_holds_nobody_up_and_is_recorded_on() {
             other => Err(other),
         });
         assert_eq!(room.read("/root/broken"), None, "nobody got SIGPIPE");
-        assert_eq!(holding(&room, "victim-daemon").len(), 1);
+        wait_for_daemon(&room);
         // The next run has its turn meanwhile.
         assert_eq!(room.run(run_with(&[])).code, 0);
     }
@@ -140,7 +147,7 @@ fn a_daemon_outlives_the_session_that_called_the_agent() {
         Some(log) if log.ends_with("late 3\n") => Ok(()),
         other => Err(other),
     });
-    assert_eq!(holding(&machine, "victim-daemon").len(), 1);
+    wait_for_daemon(&machine);
     machine.bash("pkill -f '^victim-daemon'").ok();
     wait_for_none(&machine, "victim");
 }

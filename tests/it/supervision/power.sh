@@ -7,7 +7,7 @@ for (( i = 0; i < count; i++ )); do
     point=$(( from + i * step ))
     rm -rf "$state" /root/executions
     # strace counts in each process for itself; whoever gets there first takes all others along.
-    setsid strace -f -qq -o /dev/null -e trace=none -e "inject=$syscalls:signal=KILL:when=$point" "$@" > /dev/null 2>&1 &
+    setsid strace -f -qq -o /dev/null -e "trace=$syscalls" -e "inject=$syscalls:signal=KILL:when=$point" "$@" > /dev/null 2>&1 &
     tracer=$!
     wait "$tracer"
     for comm in /proc/[0-9]*/comm; do
