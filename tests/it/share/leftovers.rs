@@ -12,7 +12,7 @@ const BUSY: Duration = Duration::from_secs(2);
 
 /// Ends at once and leaves somebody who prints until `/run/gate` is there.
 const SCRIPT: &str =
-    "echo script; (n=0; until [ -e /run/gate ]; do echo left $((n++)); sleep 0.05; done; echo end) & exit 2";
+    "cd /; echo script; (n=0; until [ -e /run/gate ]; do echo left $((n++)); sleep 0.05; done; echo end) & exit 2";
 
 fn wait_until_mirrored(bench: &Bench, what: &str) {
     wait_until(what, || {
@@ -96,7 +96,7 @@ fn a_tail_that_leftovers_make_longer_is_sent_once_more() {
 #[test]
 fn sync_leaves_a_run_alone_that_is_under_way() {
     let bench = Bench::new();
-    bench.inline("echo one; until [ -e /run/gate ]; do sleep 0.01; done; echo two", "60s");
+    bench.inline("cd /; echo one; until [ -e /run/gate ]; do sleep 0.01; done; echo two", "60s");
     let agent = bench.agent(&[]).spawn();
     wait_until("output", || if agent.stdout() == "one\n" { Ok(()) } else { Err(agent.stderr()) });
     let synced = bench.sync();
@@ -110,7 +110,7 @@ fn sync_leaves_a_run_alone_that_is_under_way() {
 #[test]
 fn a_run_that_was_interrupted_is_brought_to_the_share_by_sync() {
     let bench = Bench::new();
-    bench.inline("seq 1 1000; sleep 1000", "2000s");
+    bench.inline("cd /; seq 1 1000; sleep 1000", "2000s");
     let agent = bench.agent(&[]).spawn();
     wait_until("output", || if agent.stdout().ends_with("\n1000\n") { Ok(()) } else { Err(agent.stderr()) });
     bench.share.hang(Ops::ALL);
