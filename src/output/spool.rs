@@ -256,6 +256,17 @@ impl Spool {
         Ok(Some(file))
     }
 
+    /// Bytes taken from the pipe, kept or not. It grows with every byte, also where an old one is given up for
+    /// a new one.
+    pub fn taken(&self) -> u64 {
+        self.logged + self.lost + self.tail.as_ref().map_or(0, |tail| tail.length)
+    }
+
+    /// Whether the output has outgrown its first half of the limit.
+    pub fn has_tail(&self) -> bool {
+        self.tail.is_some()
+    }
+
     /// Bytes kept.
     pub fn kept(&self) -> u64 {
         self.logged + self.tail_mark + self.tail.as_ref().map_or(0, |tail| tail.length.min(self.half))

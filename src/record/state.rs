@@ -223,7 +223,7 @@ impl RunDir {
         let text = to_json(outcome);
         let path = self.file("outcome.json");
         match replace(&path, &text, durability) {
-            Err(error) if error.kind() == io::ErrorKind::StorageFull && outcome.state.is_final() => {
+            Err(error) if is_full(&error) && outcome.state.is_final() => {
                 fs::remove_file(self.file(RESERVE))?;
                 replace(&path, &text, durability)
             }
@@ -262,6 +262,10 @@ impl RunDir {
 }
 
 const RESERVE: &str = "reserve";
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+}
 
 /// A document as it is written: indented, with a last line end.
 pub fn to_json(document: &impl Serialize) -> Vec<u8> {

@@ -197,6 +197,8 @@ struct Supervisor {
     is_changed: bool,
     /// Whether the mirror has looked at the whole output on the share, after the end.
     is_mirrored: bool,
+    /// How much had been taken from the pipe when the mirror was last asked to finish.
+    asked: u64,
     /// When the script's part was over.
     over: Option<Instant>,
 }
@@ -231,6 +233,7 @@ impl Supervisor {
             written: Instant::now(),
             is_changed: false,
             is_mirrored: false,
+            asked: 0,
             over: None,
         })
     }
@@ -498,6 +501,7 @@ impl Supervisor {
             Ok(Some(tail)) => {
                 let copy = tail.try_clone().ok();
                 self.job.mirror.stream(crate::output::spool::TAIL, tail);
+                self.asked = self.job.spool.taken();
                 copy
             }
             Ok(None) => None,
@@ -518,26 +522,41 @@ impl Supervisor {
         let until = self.over.unwrap_or_else(Instant::now) + self.job.flush_wait;
         self.is_ending = true;
         self.publish(Durability::Relaxed);
-        self.job.mirror.finish();
-        while !self.job.mirror.is_complete() {
-            if Instant::now() >= until || !self.job.mirror.is_alive() || self.is_urgent {
-                self.publish(Durability::Synced);
-                return;
-            }
-            self.turn(Some(until), None);
-        }
-        self.is_mirrored = true;
+        self.finish_mirror();
+        self.wait_for_mirror(until);
+        self.is_mirrored = self.is_looked_at();
         self.publish(Durability::Synced);
-        self.job.mirror.finish();
-        while !self.job.mirror.is_complete() && Instant::now() < until && self.job.mirror.is_alive() && !self.is_urgent
-        {
-            self.turn(Some(until), None);
+        if !self.is_mirrored {
+            return;
         }
-        if !self.job.mirror.is_complete() {
+        self.finish_mirror();
+        self.wait_for_mirror(until);
+        if !self.is_looked_at() {
             // The output is there, and the outcome that says so is not.
             self.is_mirrored = false;
             self.publish(Durability::Synced);
         }
+    }
+
+    fn wait_for_mirror(&mut self, until: Instant) {
+        let mut is_over = false;
+        while !self.job.mirror.is_complete() && self.job.mirror.is_alive() && !self.is_urgent && !is_over {
+            is_over = Instant::now() >= until;
+            self.turn(Some(until), None);
+        }
+    }
+
+    /// Asks the mirror for all that was kept so far. Of a tail it has what it was given.
+    fn finish_mirror(&mut self) {
+        if !self.job.spool.has_tail() {
+            self.asked = self.job.spool.taken();
+        }
+        self.job.mirror.finish();
+    }
+
+    /// Whether all that was kept is on the share and was looked at there: leftovers may write on meanwhile.
+    fn is_looked_at(&self) -> bool {
+        self.job.mirror.is_complete() && self.asked == self.job.spool.taken()
     }
 
     /// Tells the front, and lets the next `run` have its turn.
@@ -551,19 +570,36 @@ impl Supervisor {
 
     /// What is left to do when nobody waits any more: the output of leftovers, a mirror that is late.
     fn stay(&mut self) {
-        let before = self.job.spool.kept();
+        let before = self.job.spool.taken();
         self.job.spool.sync();
         state::forget_oldest(&self.job.run, self.job.state_limit);
         while self.pipe.is_some() && !self.is_urgent && self.stop.is_none() {
-            self.turn(None, None);
+            let until = (!self.is_mirrored && self.job.mirror.is_alive()).then(|| Instant::now() + OUTCOME_EVERY);
+            self.turn(until, None);
+            self.look_again();
         }
-        if self.job.spool.kept() != before {
+        if self.job.spool.taken() != before {
             self.is_mirrored = false;
             self.hand_over_tail();
             self.publish(Durability::Relaxed);
-            self.job.mirror.finish();
+            self.finish_mirror();
         }
         self.let_mirror_finish();
+    }
+
+    /// While leftovers write now and then, the outcome follows: it is behind until what they wrote is there.
+    fn look_again(&mut self) {
+        if self.is_mirrored || self.job.spool.has_tail() {
+            return;
+        }
+        if self.is_looked_at() {
+            self.is_mirrored = true;
+            self.publish(Durability::Relaxed);
+            self.finish_mirror();
+        } else if self.asked != self.job.spool.taken() && self.written.elapsed() >= OUTCOME_EVERY {
+            self.publish(Durability::Relaxed);
+            self.finish_mirror();
+        }
     }
 
     /// Goes on with a mirror that is late, as long as it makes progress. Then `sync` has its turn.
@@ -579,9 +615,13 @@ impl Supervisor {
                 if self.is_mirrored {
                     return;
                 }
+                if !self.is_looked_at() {
+                    // A tail that could not be written here.
+                    break;
+                }
                 self.is_mirrored = true;
                 self.publish(Durability::Synced);
-                self.job.mirror.finish();
+                self.finish_mirror();
             }
             self.turn(Some(moved + patience), None);
         }

@@ -2,6 +2,7 @@
 
 mod bench;
 mod hanging;
+mod leftovers;
 mod limits;
 mod many;
 mod memory;

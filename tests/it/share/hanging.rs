@@ -14,8 +14,8 @@ const BUSY: Duration = Duration::from_secs(2);
 #[test]
 fn an_inline_script_runs_and_ends_in_time_while_the_share_hangs_from_beginning_to_end() {
     for (script, timeout, code, longest) in [
-        ("echo begun; exit 3", "20s", 3, 5),
-        ("echo begun; sleep 100", "3s", 124, 3 + 1),
+        ("cd /; echo begun; exit 3", "20s", 3, 5),
+        ("cd /; echo begun; sleep 100", "3s", 124, 3 + 1),
         ("trap '' TERM; echo begun; sleep 100", "3s", 124, 3 + 1),
     ] {
         let bench = Bench::new();
@@ -50,7 +50,7 @@ fn what_was_hung_is_made_complete_after_a_release_an_abort_and_an_error() {
     ];
     for (what, recover) in recoveries {
         let bench = Bench::new();
-        bench.inline("seq 1 1000; until [ -e /run/gate ]; do sleep 0.01; done; seq 1 100000", "60s");
+        bench.inline("cd /; seq 1 1000; until [ -e /run/gate ]; do sleep 0.01; done; seq 1 100000", "60s");
         let agent = bench.agent(&["--flush-wait", "1s"]).spawn();
         wait_until("output", || if agent.stdout().contains("\n1000\n") { Ok(()) } else { Err(agent.stderr()) });
         bench.share.hang(Ops::WRITE);
@@ -107,7 +107,7 @@ fn a_stop_is_answered_while_the_share_hangs_under_the_reader_of_the_script() {
 #[test]
 fn a_mirror_that_hangs_is_left_behind_by_an_agent_that_is_gone() {
     let bench = Bench::new();
-    bench.inline("echo one; until [ -e /run/gate ]; do sleep 0.01; done", "60s");
+    bench.inline("cd /; echo one; until [ -e /run/gate ]; do sleep 0.01; done", "60s");
     let agent = bench.agent(&["--flush-wait", "0.5s"]).spawn();
     wait_until("output", || if agent.stdout() == "one\n" { Ok(()) } else { Err(agent.stderr()) });
     bench.share.hang(Ops::ALL);

@@ -106,7 +106,7 @@ fn a_closed_standard_output_is_no_reason_not_to_run() {
 #[test]
 fn a_standard_output_on_a_share_that_dies_holds_up_neither_script_nor_record() {
     let bench = Bench::new();
-    bench.inline("echo one; until [ -e /run/gate ]; do sleep 0.01; done; seq 1 100000; touch /run/over", "60s");
+    bench.inline("cd /; echo one; until [ -e /run/gate ]; do sleep 0.01; done; seq 1 100000; touch /run/over", "60s");
     let agent = format!(
         "ci-setup-agent run /root/request.json --resource-group rg --workspace wks --name ci-2 --flush-wait 1s > {SHARE}/out"
     );

@@ -34,7 +34,8 @@ const PHASES: [Phase; 5] =
 const SLOW: Duration = Duration::from_millis(300);
 
 /// Prints, waits for the test, prints, waits again, and exits with 7. `gate` files are made by the test.
-const SCRIPT: &str = "echo one\nwait_for() { until [ -e /run/gate-$1 ]; do sleep 0.01; done; }
+/// Leaves the share first: bash looks at its working directory each time it looks for a program.
+const SCRIPT: &str = "cd /; echo one\nwait_for() { until [ -e /run/gate-$1 ]; do sleep 0.01; done; }
 wait_for 1\nseq 1 20000\nwait_for 2\necho last\nexit 7\n";
 
 /// How long the end may wait for the share.
