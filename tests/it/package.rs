@@ -3,6 +3,7 @@
 //! `$SETUP_TESTS_DEB` names the package under test, as `scripts/build-deb` prints it; `scripts/test` sets it.
 
 mod content;
+mod examples;
 mod generated;
 mod machines;
 mod removal;
