@@ -5,6 +5,7 @@
 mod content;
 mod examples;
 mod generated;
+mod lab;
 mod machines;
 mod removal;
 mod upgrade;
