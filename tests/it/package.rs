@@ -3,7 +3,9 @@
 //! `$SETUP_TESTS_DEB` names the package under test, as `scripts/build-deb` prints it; `scripts/test` sets it.
 
 mod content;
+mod examples;
 mod generated;
+mod lab;
 mod machines;
 mod removal;
 mod upgrade;

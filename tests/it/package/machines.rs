@@ -89,6 +89,23 @@ fn stopping_the_machine_ends_the_script_in_order_and_records_it() {
 }
 
 #[test]
+fn a_run_that_another_service_called_is_ended_in_order_as_well() {
+    for suite in SUITES {
+        let mut machine = with_package(suite);
+        machine.boot();
+        machine.write("/root/request.json", request("ci-1", PATIENT, "true\n"), 0o600);
+        let _run = machine.spawn(["ci-setup-agent", "run", "/root/request.json"]);
+        wait_until("the script's first line on the share", || {
+            let logs = on_share(&machine, "ci-1", "creation", "output.log");
+            if logs == ["begun\n"] { Ok(()) } else { Err(logs) }
+        });
+        machine.stop();
+        let outcomes = on_share(&machine, "ci-1", "creation", "outcome.json");
+        assert!(outcomes[0].contains("\"state\": \"interrupted\""), "{suite}: {}", outcomes[0]);
+    }
+}
+
+#[test]
 fn a_machine_that_lost_its_power_records_what_it_was_doing() {
     for suite in SUITES {
         let mut machine = in_creation(suite);

@@ -77,6 +77,20 @@ fn removing_it_ends_a_running_script_in_order() {
 }
 
 #[test]
+fn a_script_on_a_machine_may_remove_the_package_that_runs_it() {
+    let script = "dpkg -r ci-setup-agent && echo removed\n";
+    let mut machine = requested("bookworm", script, "true\n");
+    machine.boot();
+    settle(&machine);
+    let logs = on_share(&machine, "ci-1", "creation", "output.log");
+    assert!(logs[0].ends_with("removed\n"), "{logs:?}");
+    let outcome = on_share(&machine, "ci-1", "creation", "outcome.json");
+    assert!(outcome[0].contains("\"succeeded\""), "{outcome:?}");
+    let audit = machine.run(["dpkg", "--audit"]).ok();
+    assert_eq!(audit, "");
+}
+
+#[test]
 fn purging_spares_what_others_wrote_around_and_into_the_block() {
     let machine = with_package("bookworm");
     let begin = "# BEGIN ci-setup-agent (written before each setup script; removed by purge)";
