@@ -45,7 +45,7 @@ fn one(schedule: Node<'_>, number: usize, out: &mut Resource<'_>, now: Option<Ti
     match (action, out.member(schedule, "action")) {
         (Some(text), Some(at)) => one_of(out, RULE, at, "action", &text, &["Start", "Stop"]),
         (None, None) => {
-            out.refuse(RULE, schedule, "schedule has no `action`", "write `\"action\": \"Start\"` or `\"Stop\"`")
+            out.refuse(RULE, schedule, "schedule has no `action`", "write `\"action\": \"Start\"` or `\"Stop\"`");
         }
         _ => {}
     }

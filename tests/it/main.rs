@@ -1,5 +1,6 @@
 //! Tests of the real program.
 
+mod check;
 mod harness;
 mod steps;
 mod support;

@@ -180,7 +180,7 @@ impl<'a> Launch<'a> {
                         None => all = true,
                     },
                     "group" | "host" | "prompt" | "chdir" | "chroot" | "close-from" => {
-                        at += usize::from(value.is_none())
+                        at += usize::from(value.is_none());
                     }
                     _ => {}
                 }

@@ -1,6 +1,8 @@
 //! From tree-sitter's tree to the model.
 
-use tree_sitter::{Node, Parser};
+use std::ops::Range;
+
+use tree_sitter::{Node, Parser, Tree};
 
 use super::mapped::Mapped;
 use super::model::{Command, FilledIn, Heredoc, Quotes, Redirect, Scope, Shell, Use, Word};
@@ -8,11 +10,13 @@ use super::model::{Command, FilledIn, Heredoc, Quotes, Redirect, Scope, Shell, U
 /// Deeper nesting than any script has is not followed.
 const DEEPEST: usize = 300;
 
+/// The grammar loses a line's end behind a pipeline of three (`a | b | c`, then a command with a redirection).
+/// More often than this in sequence happens in no script.
+const MOST_REPAIRS: usize = 20;
+
 /// Reads one shell's text. The shells that it starts are not looked for.
 pub fn read(text: Mapped) -> Shell {
-    let mut parser = Parser::new();
-    let tree =
-        parser.set_language(&tree_sitter_bash::LANGUAGE.into()).ok().and_then(|()| parser.parse(&text.text, None));
+    let tree = parse(&text.text);
     let mut walker = Walker { text: &text.text, shell: Shell::default(), depth: 0 };
     if let Some(tree) = &tree {
         walker.visit(tree.root_node(), &Scope::default());
@@ -22,6 +26,44 @@ pub fn read(text: Mapped) -> Shell {
     shell
 }
 
+fn parse(text: &str) -> Option<Tree> {
+    let mut parser = Parser::new();
+    parser.set_language(&tree_sitter_bash::LANGUAGE.into()).ok()?;
+    let mut readable = text.as_bytes().to_vec();
+    let mut tree = parser.parse(&readable, None)?;
+    for _ in 0..MOST_REPAIRS {
+        let gaps = lost_line_ends(&tree, &readable);
+        if gaps.is_empty() {
+            break;
+        }
+        // Places stay the same: only blanks and comments become other blanks and a `;`.
+        for gap in gaps {
+            readable[gap.clone()].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
+            readable[gap.start] = b';';
+        }
+        tree = parser.parse(&readable, None)?;
+    }
+    Some(tree)
+}
+
+/// Gaps between the words of one command in which a line ends.
+fn lost_line_ends(tree: &Tree, text: &[u8]) -> Vec<Range<usize>> {
+    let mut gaps = Vec::new();
+    let mut open = vec![tree.root_node()];
+    while let Some(node) = open.pop() {
+        let parts: Vec<_> = children(node).map(|(child, _)| child).filter(|child| child.kind() != "comment").collect();
+        if node.kind() == "command" {
+            let between = parts.windows(2).filter(|pair| pair[0].kind() != "heredoc_redirect");
+            gaps.extend(between.map(|pair| pair[0].end_byte()..pair[1].start_byte()).filter(|gap| {
+                let line_end = text.get(gap.clone()).and_then(|gap| gap.iter().position(|byte| *byte == b'\n'));
+                line_end.is_some_and(|at| at == 0 || text[gap.start + at - 1] != b'\\')
+            }));
+        }
+        open.extend(parts);
+    }
+    gaps
+}
+
 struct Walker<'a> {
     text: &'a str,
     shell: Shell,
@@ -29,10 +71,7 @@ struct Walker<'a> {
 }
 
 fn children<'t>(node: Node<'t>) -> impl Iterator<Item = (Node<'t>, Option<&'t str>)> {
-    (0..node.child_count()).filter_map(move |index| {
-        let index = u32::try_from(index).ok()?;
-        Some((node.child(index)?, node.field_name_for_child(index)))
-    })
+    (0..node.child_count()).filter_map(move |index| Some((node.child(index)?, node.field_name_for_child(index))))
 }
 
 impl Walker<'_> {
@@ -165,7 +204,8 @@ impl Walker<'_> {
     fn redirected(&mut self, node: Node<'_>, scope: &Scope) {
         let mut extra = Command::default();
         let mut later = Vec::new();
-        for (child, _) in children(node).filter(|(_, field)| *field == Some("redirect")) {
+        let is_redirect = |child: Node<'_>, field| field == Some("redirect") || child.kind() == "herestring_redirect";
+        for (child, _) in children(node).filter(|(child, field)| is_redirect(*child, *field)) {
             self.redirect(child, scope, &mut extra, &mut later);
         }
         // In `cat <<E | bash` the parser puts the pipe inside the heredoc.
@@ -433,6 +473,40 @@ fn apply(command: &Command, scope: &mut Scope) {
             (">" | ">>" | ">|" | ">&" | "<>", None | Some("1")) => scope.stdout_elsewhere = true,
             (">" | ">>" | ">|" | ">&" | "<>", Some("2")) => scope.stderr_elsewhere = true,
             _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn line_ends_behind_pipelines_are_not_lost() {
+        for text in [
+            "(a; b) | sort -u | crontab -\nnohup x > y 2>&1 &\n",
+            "a | b | c # why\n\n  # more\n  foo x > y\n",
+            "a | b | c \\\n  d\nfoo x > y\n",
+        ] {
+            let shell = read(Mapped::whole(text.to_owned()));
+            let last = shell.commands.last().unwrap();
+            assert!(matches!(last.words[0].text(), "nohup" | "foo"), "{text}: {:?}", last.words);
+            assert_eq!(last.words.len(), 2, "{text}");
+            assert!(last.scope.piped_from.is_none());
+        }
+    }
+
+    #[test]
+    fn redirections_of_groups_and_loops_are_known() {
+        for text in [
+            "while read x; do :; done <<< \"$y\"",
+            "{ read x; } < f",
+            "while read x; do :; done <<E\na\nE\n",
+            "a | { read x; }",
+        ] {
+            let shell = read(Mapped::whole(text.to_owned()));
+            let read = shell.commands.iter().find(|command| command.words[0].text() == "read").unwrap();
+            assert!(read.scope.has_input, "{text}");
         }
     }
 }

@@ -14,6 +14,12 @@ pub fn before_profile(view: &View<'_>, notes: &mut Notes<'_>) {
     }
     let (mut on_path, mut hooked) = (!view.shell.is_other_users(), false);
     for command in &view.shell.commands {
+        if !on_path && !hooked && !command.scope.handled && is_bare_activate(command) {
+            let message =
+                "`activate` is not found here: the block reads no `.bashrc`, which is what puts it on the path";
+            let hint = "write `source /anaconda/bin/activate ENVIRONMENT`";
+            return notes.warn("conda-before-profile", view.shell.text.place(command.at), message, hint);
+        }
         match makes_ready(command) {
             Some(Ready::Hooked) => hooked = true,
             Some(Ready::OnPath) => on_path = true,
@@ -43,6 +49,12 @@ pub fn before_profile(view: &View<'_>, notes: &mut Notes<'_>) {
         let hint = "write `source /anaconda/etc/profile.d/conda.sh` before it";
         return notes.warn("conda-before-profile", view.shell.text.place(command.at), message, hint);
     }
+}
+
+/// `source activate x`
+fn is_bare_activate(command: &Command) -> bool {
+    let mut words = command.words.iter().map(Word::text);
+    matches!(words.next(), Some("source" | ".")) && words.next() == Some("activate")
 }
 
 enum Ready {
@@ -83,6 +95,7 @@ mod tests {
         assert_eq!(found.len(), 1);
         assert_eq!(rules_in("sudo -u azureuser bash -lc 'conda install -y numpy'\n"), ["conda-before-profile"]);
         assert_eq!(rules_in("conda activate x\n"), ["conda-before-profile"]);
+        assert_eq!(rules_in("sudo -u azureuser -i <<'EOF'\nsource activate x\nEOF\n"), ["conda-before-profile"]);
     }
 
     #[test]

@@ -45,7 +45,8 @@ fn file_read<'a>(launch: &Launch<'a>) -> Option<&'a Word> {
         arguments.get(at + 1)
     };
     match launch.name() {
-        "source" | "." => arguments.first(),
+        // `activate` comes from the path.
+        "source" | "." => arguments.first().filter(|word| word.text() != "activate"),
         "pip" | "pip3" => after(&["-r", "--requirement"]),
         "conda" | "mamba" => after(&["-f", "--file"]),
         "bash" | "sh" | "python" | "python3" | "Rscript" if launch.shell.is_none() => {

@@ -59,9 +59,6 @@ pub fn in_script(view: &View<'_>, notes: &mut Notes<'_>) {
 
 /// What kind of secret a text holds, if it is plainly one.
 pub fn in_text(text: &str) -> Option<&'static str> {
-    if is_placeholder(text) {
-        return None;
-    }
     const TOKENS: [(&str, usize, &str); 13] = [
         ("ghp_", 30, "a GitHub token"),
         ("gho_", 30, "a GitHub token"),
@@ -82,7 +79,8 @@ pub fn in_text(text: &str) -> Option<&'static str> {
             let starts = !text[..at].ends_with(|c: char| c.is_ascii_alphanumeric() || c == '_');
             let rest = &text[at + begin.len()..];
             let run = rest.bytes().take_while(|byte| byte.is_ascii_alphanumeric() || b"_-+/%=".contains(byte)).count();
-            starts && run >= length && rest[..run].bytes().any(|byte| byte.is_ascii_digit())
+            let run = &rest[..run];
+            starts && run.len() >= length && run.bytes().any(|byte| byte.is_ascii_digit()) && !is_placeholder(run)
         });
         if is_token {
             return Some(what);
@@ -92,7 +90,7 @@ pub fn in_text(text: &str) -> Option<&'static str> {
     let authority = rest.split(['/', '"', '\'', ' ', '?']).next()?;
     let (user, _) = authority.rsplit_once('@')?;
     let (_, password) = user.split_once(':')?;
-    (!password.is_empty()).then_some("a link with a password")
+    (!password.is_empty() && !is_placeholder(user)).then_some("a link with a password")
 }
 
 /// The first argument that an option says to be a secret.
@@ -163,6 +161,7 @@ mod tests {
         for text in [
             format!("git clone https://{}@github.com/a/b\n", token()),
             "git clone https://me:hunter22@github.com/a/b\n".to_owned(),
+            "git clone \"https://me:hunter22@github.com/a/$PROJECT\"\n".to_owned(),
             format!("export GITHUB_TOKEN={}\n", token()),
             "WANDB_API_KEY=0a1b2c3d4e5f60718293\n".to_owned(),
             "docker login -u me -p s3cretpw registry.io\n".to_owned(),
