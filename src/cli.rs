@@ -249,7 +249,7 @@ Examples:
 Each finding ends in the name of its rule; `# ci-setup: ignore RULE` on the line or on the line above
 takes it away.
 
-Exit codes: 0 nothing found; 1 warnings; 2 errors; 125 a file cannot be read";
+Exit codes: 0 nothing found; 1 warnings; 2 errors, a file that cannot be read among them";
 
 /// Options of `check`.
 #[derive(Debug, Args)]

@@ -9,7 +9,7 @@ use super::resource::{self, Resource, get};
 use super::schedule::Explained;
 use super::script::{self, Role, Wanted};
 use super::template::{self, Values};
-use crate::error::{Code, Result};
+use crate::error::{Code, Error, Result};
 use crate::request::document::{Node, Position, position_at};
 use crate::request::{self, ScriptRequest, Source, parse_duration, syntax};
 
@@ -29,6 +29,16 @@ pub struct Asked {
     pub shellcheck: bool,
     /// Tell when schedules fire, from here on.
     pub now: Option<Timestamp>,
+}
+
+impl Checked {
+    /// Nothing but a file that could not be read.
+    pub fn refused(error: &Error) -> Self {
+        let mut findings = Findings::default();
+        let start = Position { line: 1, column: 1 };
+        findings.refuse("unreadable", start, error.chain(), error.hint());
+        Self { findings: findings.list, ..Self::default() }
+    }
 }
 
 /// Says what is wrong with a document.

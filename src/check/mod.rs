@@ -38,7 +38,7 @@ const LARGEST: u64 = 16 << 20;
 /// Checks all files and prints what was found: 0 nothing, 1 warnings, 2 errors.
 ///
 /// # Errors
-/// A file that cannot be read, shellcheck that is wanted and not there.
+/// Shellcheck that is wanted and not there. A file that cannot be read is one of the findings.
 pub fn check(args: &CheckArgs) -> Result<u8> {
     if args.shellcheck && !script::has_shellcheck() {
         return Err(Error::new(
@@ -51,7 +51,10 @@ pub fn check(args: &CheckArgs) -> Result<u8> {
     let mut report = Report::default();
     for file in &args.files {
         let name = file.to_string_lossy().into_owned();
-        let checked = one(&name, read(file)?, asked)?;
+        let checked = match read(file) {
+            Ok(bytes) => one(&name, bytes, asked)?,
+            Err(error) => Checked::refused(&error),
+        };
         report.findings.extend(checked.findings.into_iter().map(|mut finding| {
             finding.file.clone_from(&name);
             finding
@@ -90,4 +93,10 @@ fn read(file: &Path) -> Result<Vec<u8>> {
         return Err(Error::new(Code::TooLarge, message, "it is hardly a script or a request"));
     }
     Ok(bytes)
+}
+
+#[cfg(test)]
+fn check_document(bytes: &[u8]) {
+    let asked = Asked { shellcheck: false, now: Some(Timestamp::UNIX_EPOCH) };
+    document::check(bytes, asked).expect("shellcheck is not asked");
 }

@@ -59,7 +59,7 @@ impl Mapped {
             if escapes && escapable.contains(&bytes[at + 1]) {
                 at += 1;
             }
-            let length = self.text[at..].chars().next().map_or(1, char::len_utf8);
+            let length = self.text.get(at..).and_then(|rest| rest.chars().next()).map_or(1, char::len_utf8);
             part.copy(self, at, at + length);
             at += length;
         }
@@ -67,9 +67,12 @@ impl Mapped {
         part
     }
 
+    /// Nothing, where a broken text makes the grammar cut a character in two.
     fn copy(&mut self, from: &Self, start: usize, end: usize) {
-        self.text.push_str(&from.text[start..end]);
-        self.places.extend_from_slice(&from.places[start..end]);
+        if let (Some(text), Some(places)) = (from.text.get(start..end), from.places.get(start..end)) {
+            self.text.push_str(text);
+            self.places.extend_from_slice(places);
+        }
     }
 
     fn push(&mut self, character: char, place: u32) {

@@ -128,4 +128,20 @@ pub mod tests {
         assert!(rules_in("#!/usr/bin/env python3\nif x:\n  reboot\n").is_empty());
         assert_eq!(rules_in("#!/usr/bin/env -S bash -e\nreboot\n"), ["reboot"]);
     }
+
+    proptest::proptest! {
+        #[test]
+        fn no_text_makes_it_panic(text in "([a-zü1-9 \n;&|(){}<>'\"`$\\\\#!=-]|if |fi|case |esac|<<'E'|<<E|\nE\n|\\(\\(|\\[\\[ |bash -c |sudo -u x -i |\\$\\(|x='|>> /etc/x){0,40}") {
+            // Without asking bash, which takes its time.
+            let shell = blocks::read(text.clone());
+            let mut findings = Findings::default();
+            rules::check(&shell, Role::Startup, &mut rules::Notes::new(&text, &mut findings));
+            ignore::keep(&text, &mut findings.list);
+        }
+
+        #[test]
+        fn no_document_makes_it_panic(text in "([\\[\\]{}:, ü]|\"\\[concat\\('\"|\"resources\"|\"contentVersion\"|\"type\"|\"computes\"|\"x\"|1|null){0,30}") {
+            crate::check::check_document(text.as_bytes());
+        }
+    }
 }

@@ -25,6 +25,9 @@ struct Comment {
     message: String,
 }
 
+/// SC2154: a variable is used and not assigned.
+const NOT_ASSIGNED: u32 = 2154;
+
 /// Whether it is installed.
 pub fn is_installed() -> bool {
     let call = Command::new("shellcheck").arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -41,6 +44,10 @@ pub fn check(script: &Shell, notes: &mut Notes<'_>) -> Result<()> {
             continue;
         }
         for comment in ask(&shell.text.text)? {
+            // A block may have its variables from outside; `block-variable` knows.
+            if shell.block.is_some() && comment.code == NOT_ASSIGNED {
+                continue;
+            }
             let start =
                 shell.text.text.split_inclusive('\n').take(comment.line.saturating_sub(1)).map(str::len).sum::<usize>();
             let line = shell.text.text.get(start..).unwrap_or_default();

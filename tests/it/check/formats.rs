@@ -77,10 +77,11 @@ fn schedules_are_explained_with_five_times() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_an_error_of_the_call() {
-    let checked = check(&["none.sh"], "");
-    assert_eq!(checked.code, 125);
-    assert!(checked.stderr.starts_with("error: cannot read `none.sh`"), "{}", checked.stderr);
+fn a_file_that_is_not_there_is_an_error_and_the_others_are_checked() {
+    let checked = check(&["none.sh", "startup.sh"], "");
+    assert_eq!(checked.code, 2);
+    assert!(checked.stdout.starts_with("none.sh:1:1: error: cannot read `none.sh`"), "{}", checked.stdout);
+    assert!(checked.stdout.contains("startup.sh:3:1: warning: "), "{}", checked.stdout);
 }
 
 #[test]
