@@ -5,6 +5,7 @@ use std::{path::PathBuf, time::Duration};
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
 
 use crate::{
+    check::Format,
     request::PartialIdentity,
     run::supervise::Leftovers,
     settings::{self, Given, StepsMode},
@@ -28,6 +29,9 @@ pub enum Command {
     /// Rehearse a script on this computer, without root and without an instance
     #[command(after_help = TRY_HELP)]
     Try(TryArgs),
+    /// Say what is wrong with requests, resources and scripts, before anything runs
+    #[command(after_help = CHECK_HELP)]
+    Check(CheckArgs),
     /// Tell what ran, what is running, and how it ended
     Status(StatusArgs),
     /// Print the output of a run
@@ -240,6 +244,43 @@ impl TryArgs {
     /// What the options and their variables settle.
     pub fn given(&self) -> Given {
         given(&self.identity, &PlaceArgs::default(), &self.limits, None)
+    }
+}
+
+const CHECK_HELP: &str = "\
+Examples:
+  ci-setup-agent check request.json setup.sh
+  az rest --method get --url \"$INSTANCE_URL\" | ci-setup-agent check --explain -
+
+Each finding ends in the name of its rule; `# ci-setup: ignore RULE` on the line or on the line above
+takes it away.
+
+Exit codes: 0 nothing found; 1 warnings; 2 errors, a file that cannot be read among them";
+
+/// Options of `check`.
+#[derive(Debug, Args)]
+pub struct CheckArgs {
+    /// Requests, resources, templates, scripts; `-` is standard input
+    #[arg(required = true, value_name = "FILE")]
+    pub files: Vec<PathBuf>,
+    /// How findings are printed
+    #[arg(long, value_name = "FORMAT", default_value = "text")]
+    format: Format,
+    /// Print JSON
+    #[arg(long, env = "CI_SETUP_JSON", value_parser = FalseyValueParser::new())]
+    json: bool,
+    /// Tell the next five times of each schedule
+    #[arg(long)]
+    pub explain: bool,
+    /// Tell what shellcheck finds as well
+    #[arg(long)]
+    pub shellcheck: bool,
+}
+
+impl CheckArgs {
+    /// How findings are printed.
+    pub fn format(&self) -> Format {
+        if self.json { Format::Json } else { self.format }
     }
 }
 

@@ -10,9 +10,11 @@
 //! - [`steps`]: the script's top-level commands, recorded from outside as they run
 //! - [`record`]: the outcome, what has run once, and who may run now
 //! - [`show`]: status and logs
+//! - [`check`]: what is wrong with a request or a script, before anything runs
 //! - [`rehearsal`]: `try`, the same walk on a throw-away share
 //! - [`sys`]: system calls behind names, the only unsafe code
 
+pub mod check;
 pub mod cli;
 pub mod error;
 pub mod output;
@@ -43,6 +45,7 @@ pub fn start() -> u8 {
     };
     let result = match cli.command {
         Command::Run(args) => Ok(run::run(args.given(), &args.call())),
+        Command::Check(args) => check::check(&args),
         Command::Try(args) => rehearsal::rehearse(&args),
         Command::Status(args) => settled(args.given()).and_then(|settings| show::status::status(&settings, &args)),
         Command::Logs(args) => settled(args.given()).and_then(|settings| show::logs::logs(&settings, &args)),

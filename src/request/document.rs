@@ -30,42 +30,47 @@ pub struct Problem {
 
 /// One value of a document, still unread.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Node<'a> {
+pub(crate) struct Node<'a> {
     document: &'a str,
     raw: &'a str,
 }
 
 /// One member of an object.
 #[derive(Debug)]
-pub(super) struct Member<'a> {
-    pub(super) name: String,
+pub(crate) struct Member<'a> {
+    pub(crate) name: String,
     /// Where its name stands.
-    pub(super) place: Node<'a>,
-    pub(super) value: Node<'a>,
+    pub(crate) place: Node<'a>,
+    pub(crate) value: Node<'a>,
 }
 
 impl<'a> Node<'a> {
     /// The whole of a document that [`check`](super::syntax::check) has let through.
-    pub(super) fn root(document: &'a str) -> Self {
+    pub(crate) fn root(document: &'a str) -> Self {
         let raw: &RawValue = serde_json::from_str(document).expect(CHECKED);
         Self { document, raw: raw.get() }
     }
 
-    pub(super) fn position(self) -> Position {
+    pub(crate) fn position(self) -> Position {
         position_of(self.document, self.raw)
     }
 
+    /// Where it begins, in bytes.
+    pub(crate) fn offset(self) -> usize {
+        self.raw.as_ptr() as usize - self.document.as_ptr() as usize
+    }
+
     /// The value as it stands in the document.
-    pub(super) fn raw(self) -> &'a str {
+    pub(crate) fn raw(self) -> &'a str {
         self.raw
     }
 
-    pub(super) fn is_null(self) -> bool {
+    pub(crate) fn is_null(self) -> bool {
         self.raw == "null"
     }
 
     /// The kind of value, with its article.
-    pub(super) fn kind(self) -> &'static str {
+    pub(crate) fn kind(self) -> &'static str {
         match self.raw.as_bytes()[0] {
             b'{' => "an object",
             b'[' => "an array",
@@ -77,16 +82,16 @@ impl<'a> Node<'a> {
     }
 
     /// The way out for a number or boolean where a string belongs.
-    pub(super) fn quoted(self) -> Option<String> {
+    pub(crate) fn quoted(self) -> Option<String> {
         let is_scalar = matches!(self.kind(), "a number" | "a boolean") && self.raw.len() <= 60;
         is_scalar.then(|| format!("put it in quotes: `\"{}\"`", self.raw))
     }
 
-    pub(super) fn string(self) -> Option<String> {
+    pub(crate) fn string(self) -> Option<String> {
         self.raw.starts_with('"').then(|| serde_json::from_str(self.raw).expect(CHECKED))
     }
 
-    pub(super) fn elements(self) -> Option<Vec<Node<'a>>> {
+    pub(crate) fn elements(self) -> Option<Vec<Node<'a>>> {
         self.raw.starts_with('[').then(|| {
             let raws: Vec<&RawValue> = serde_json::from_str(self.raw).expect(CHECKED);
             raws.into_iter().map(|raw| Node { raw: raw.get(), ..self }).collect()
@@ -94,7 +99,7 @@ impl<'a> Node<'a> {
     }
 
     /// The members in their order, with those that are given twice.
-    pub(super) fn members(self) -> Option<Vec<Member<'a>>> {
+    pub(crate) fn members(self) -> Option<Vec<Member<'a>>> {
         self.raw.starts_with('{').then(|| {
             let RawMembers(raws) = serde_json::from_str(self.raw).expect(CHECKED);
             raws.into_iter()
@@ -116,7 +121,7 @@ fn position_of(document: &str, part: &str) -> Position {
     position_at(document.as_bytes(), part.as_ptr() as usize - document.as_ptr() as usize)
 }
 
-pub(super) fn position_at(document: &[u8], offset: usize) -> Position {
+pub(crate) fn position_at(document: &[u8], offset: usize) -> Position {
     let before = &document[..offset];
     let line_start = before.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
     Position {

@@ -69,6 +69,11 @@ impl Identity {
         Ok(identity)
     }
 
+    /// Whether the service allows this name of an instance.
+    pub fn allows_name(name: &str) -> bool {
+        (NAME.allows)(name)
+    }
+
     /// Puts the identity together, each of its names from the first place that knows it: `options`
     /// (the environment included), the request's `id`, its `name`, `config`.
     ///

@@ -5,7 +5,7 @@
 //! `duration`; beside them `identity`. Pure: no file system, no environment, no process.
 
 pub mod arguments;
-mod document;
+pub(crate) mod document;
 pub mod duration;
 mod form;
 pub mod identity;
@@ -18,7 +18,7 @@ pub mod schema;
 mod script;
 mod share_path;
 mod source;
-mod syntax;
+pub(crate) mod syntax;
 mod text;
 
 use schemars::JsonSchema;

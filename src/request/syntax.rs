@@ -9,7 +9,7 @@ use super::document::{Position, Problem, position_at};
 use crate::error::{Code, Error};
 
 /// The text of a document that is JSON from end to end, at most 4 MiB, without its byte order mark.
-pub(super) fn check(document: &[u8]) -> Result<&str, Problem> {
+pub(crate) fn check(document: &[u8]) -> Result<&str, Problem> {
     let problem =
         |position, code, message: String, hint: &str| Problem { position, error: Error::new(code, message, hint) };
     let start = Position { line: 1, column: 1 };

@@ -1,5 +1,6 @@
 //! Tests of the real program.
 
+mod check;
 mod cli;
 mod environment;
 mod exit_codes;

@@ -1,0 +1,121 @@
+//! One thing that is wrong with a file, and where.
+
+use std::borrow::Cow;
+
+use serde::Serialize;
+
+use crate::request::Position;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// It runs, but hardly does what was meant.
+    Warning,
+    /// It is refused, or cannot work.
+    Error,
+}
+
+impl Severity {
+    /// As it is printed.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// What was found. Positions count from 1, columns in characters.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(rename_all = "camelCase")]
+pub struct Finding {
+    /// The file as it was named by the caller.
+    pub file: String,
+    /// The script inside a request that the position counts in.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub script: Option<String>,
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+    /// For a script inside a request: where that script stands in the file.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub script_at: Option<At>,
+    /// How bad it is.
+    pub severity: Severity,
+    /// The stable name of the rule.
+    pub rule: Cow<'static, str>,
+    /// What was seen, one line.
+    pub message: String,
+    /// What to do about it, one line.
+    pub hint: String,
+}
+
+/// A place in a file.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, Serialize)]
+pub struct At {
+    /// The line.
+    pub line: usize,
+    /// The column.
+    pub column: usize,
+}
+
+impl From<Position> for At {
+    fn from(position: Position) -> Self {
+        Self { line: position.line, column: position.column }
+    }
+}
+
+/// The findings of one file.
+#[derive(Debug, Default)]
+pub struct Findings {
+    /// In the order in which they were found.
+    pub list: Vec<Finding>,
+}
+
+impl Findings {
+    /// Notes one, at a position of the file.
+    pub fn add(
+        &mut self,
+        severity: Severity,
+        rule: impl Into<Cow<'static, str>>,
+        position: Position,
+        message: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.list.push(Finding {
+            file: String::new(),
+            script: None,
+            line: position.line,
+            column: position.column,
+            script_at: None,
+            severity,
+            rule: rule.into(),
+            message: message.into(),
+            hint: hint.into(),
+        });
+    }
+
+    /// Notes a warning.
+    pub fn warn(
+        &mut self,
+        rule: impl Into<Cow<'static, str>>,
+        at: Position,
+        text: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.add(Severity::Warning, rule, at, text, hint);
+    }
+
+    /// Notes an error.
+    pub fn refuse(
+        &mut self,
+        rule: impl Into<Cow<'static, str>>,
+        at: Position,
+        text: impl Into<String>,
+        hint: impl Into<String>,
+    ) {
+        self.add(Severity::Error, rule, at, text, hint);
+    }
+}
