@@ -16,6 +16,9 @@ _ci__setup__agent() {
             ",$1")
                 cmd="ci__setup__agent"
                 ;;
+            ci__setup__agent,check)
+                cmd="ci__setup__agent__subcmd__check"
+                ;;
             ci__setup__agent,logs)
                 cmd="ci__setup__agent__subcmd__logs"
                 ;;
@@ -41,12 +44,30 @@ _ci__setup__agent() {
 
     case "${cmd}" in
         ci__setup__agent)
-            opts="-h -V --help --version run try status logs sync schema"
+            opts="-h -V --help --version run try check status logs sync schema"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        ci__subcmd__setup__subcmd__agent__subcmd__check)
+            opts="-h --format --json --explain --shellcheck --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --format)
+                    COMPREPLY=($(compgen -W "text json github" -- "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

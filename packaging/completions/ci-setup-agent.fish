@@ -28,6 +28,7 @@ complete -c ci-setup-agent -n "__fish_ci_setup_agent_needs_command" -s h -l help
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_needs_command" -s V -l version -d 'Print version'
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_needs_command" -f -a "run" -d 'Run what is due: the creation script once, the startup script once a boot'
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_needs_command" -f -a "try" -d 'Rehearse a script on this computer, without root and without an instance'
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_needs_command" -f -a "check" -d 'Say what is wrong with requests, resources and scripts, before anything runs'
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_needs_command" -f -a "status" -d 'Tell what ran, what is running, and how it ended'
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_needs_command" -f -a "logs" -d 'Print the output of a run'
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_needs_command" -f -a "sync" -d 'Bring the copies on the share up to date'
@@ -71,6 +72,13 @@ complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand try" -l ti
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand try" -l json -d 'Print the outcome as JSON instead of the script\'s output'
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand try" -s q -l quiet -d 'Do not print the script\'s output'
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand try" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand check" -l format -d 'How findings are printed' -r -f -a "text\t'`file:line:column: error: text [rule]`, then `hint: …`'
+json\t'One JSON document'
+github\t'Annotations of a GitHub workflow'"
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand check" -l json -d 'Print JSON'
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand check" -l explain -d 'Tell the next five times of each schedule'
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand check" -l shellcheck -d 'Tell what shellcheck finds as well'
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand check" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand status" -l timeout -d 'Wait at most this long' -r
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand status" -l name -d 'Name of the instance, to find its logs on the share' -r
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand status" -l share -d 'The notebook file share [default: where the service mounts it]' -r -F

@@ -134,7 +134,10 @@ fn control_c_on_a_terminal_counts_once() {
     let began = Instant::now();
     room.write("/root/type", "", 0o644);
     wait_until("the end", || match outcome(&room)["exitCode"].as_i64() {
-        Some(code) => Ok(assert_eq!(code, 130)),
+        Some(code) => {
+            assert_eq!(code, 130);
+            Ok(())
+        }
         None => Err(running.stdout()),
     });
     assert_eq!(room.read("/root/signals").as_deref(), Some("term\n"));
