@@ -102,15 +102,36 @@ pub struct Config {
     user: Option<String>,
     share: Option<PathBuf>,
     state: Option<PathBuf>,
+    #[serde(deserialize_with = "text_or_number")]
     grace: Option<String>,
+    #[serde(deserialize_with = "text_or_number")]
     share_wait: Option<String>,
+    #[serde(deserialize_with = "text_or_number")]
     flush_wait: Option<String>,
     leftovers: Option<Leftovers>,
+    #[serde(deserialize_with = "text_or_number")]
     output_limit: Option<String>,
+    #[serde(deserialize_with = "text_or_number")]
     state_limit: Option<String>,
     steps: Option<StepsMode>,
     environment: BTreeMap<String, String>,
     mirror: MirrorConfig,
+}
+
+/// `5` is as good as `"5"` where a time or a size is meant.
+fn text_or_number<'de, D: serde::Deserializer<'de>>(from: D) -> std::result::Result<Option<String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged, expecting = "this takes a text or a number")]
+    enum Value {
+        Text(String),
+        Whole(i64),
+        Fraction(f64),
+    }
+    Ok(Some(match Value::deserialize(from)? {
+        Value::Text(text) => text,
+        Value::Whole(number) => number.to_string(),
+        Value::Fraction(number) => number.to_string(),
+    }))
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -346,6 +367,14 @@ mod tests {
         assert_eq!(settings.flush_wait, Duration::from_secs(7));
         assert_eq!(settings.share_wait, Duration::from_secs(120));
         assert!(!settings.redaction.shows_script && settings.redaction.shows_arguments);
+    }
+
+    #[test]
+    fn a_number_is_as_good_as_its_text() {
+        let config = config("grace = 5\nflush-wait = 0.5\noutput-limit = 0\n").unwrap();
+        let settings = Settings::new(Given::default(), config).unwrap();
+        assert_eq!((settings.grace, settings.flush_wait), (Duration::from_secs(5), Duration::from_millis(500)));
+        assert_eq!(settings.output_limit, 0);
     }
 
     #[test]

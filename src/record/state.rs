@@ -65,7 +65,11 @@ impl StateDir {
         match fs::read_to_string(&version) {
             Ok(text) => Self::check_version(root, &text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                replace(&version, format!("{VERSION}\n").as_bytes(), Durability::Relaxed).map_err(cannot)?;
+                match replace(&version, format!("{VERSION}\n").as_bytes(), Durability::Relaxed) {
+                    // Another first caller has renamed the file that both had written to.
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && version.exists() => {}
+                    result => result.map_err(cannot)?,
+                }
             }
             Err(error) => return Err(cannot(error)),
         }

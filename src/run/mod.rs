@@ -148,7 +148,8 @@ fn accept(
     let configured = settings.configured_identity.clone().or(kept_identity.unwrap_or_default());
     let identity = Identity::resolve(&settings.identity, Some(&request), &configured)?;
     known.identity = Some(identity.clone());
-    let same = kept.filter(|kept| kept.instance.identity == identity);
+    // User and share belong to the kept request; one that is named is on its own.
+    let same = kept.filter(|kept| call.request.is_none() && kept.instance.identity == identity);
     let user = settings.user.clone().or_else(|| same.as_ref().map(|kept| kept.instance.user.clone()));
     let user = user.unwrap_or_else(|| "azureuser".into());
     known.user = Some(user.clone());

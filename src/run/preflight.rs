@@ -1,6 +1,11 @@
 //! What is looked at on the machine before a script starts.
 
-use std::{fs, io, os::unix::fs::OpenOptionsExt, path::Path, time::Duration};
+use std::{
+    fs, io,
+    os::unix::fs::{DirBuilderExt, OpenOptionsExt},
+    path::Path,
+    time::Duration,
+};
 
 use super::{Context, environment};
 use crate::{
@@ -76,8 +81,13 @@ pub(super) fn furnish(context: &Context) -> Vec<Warning> {
 /// The package brings these rules along; a machine without it gets them at the first run.
 fn publish_sudoers() -> io::Result<()> {
     let folder = Path::new("/etc/sudoers.d");
-    if Path::new(SUDOERS).exists() || !folder.is_dir() || Path::new("/var/lib/dpkg/info/ci-setup-agent.list").exists() {
+    if Path::new(SUDOERS).exists() || Path::new("/var/lib/dpkg/info/ci-setup-agent.list").exists() {
         return Ok(());
+    }
+    // The script may be what installs sudo; its package takes the folder as it finds it.
+    match fs::DirBuilder::new().mode(0o755).create(folder) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+        _ => {}
     }
     // sudo passes over names with a dot, so it never sees a half-written file.
     let temporary = folder.join("zzz-ci-setup-agent.new");

@@ -198,7 +198,8 @@ fn inline_folder(
     let patience = context.settings.share_wait;
     let began = Instant::now();
     let stop = Some(context.signals.as_fd());
-    let hang = limit.map_or(HANG, |limit| HANG.min(limit / 4)).min(patience);
+    // Not to wait for a late share is no reason not to hear a healthy one out.
+    let hang = limit.map_or(HANG, |limit| HANG.min(limit / 4)).min(patience.max(Duration::from_millis(500)));
     match share.inline_folder(patience, hang, stop) {
         Ok(place) => Ok(place.folder),
         Err(NotFound::Refused(error)) => Err(error),

@@ -89,6 +89,15 @@ fn a_sudo_block_needs_no_terminal_and_the_rules_are_valid() {
 }
 
 #[test]
+fn the_rules_are_there_before_a_script_installs_sudo() {
+    let room = Room::new("bookworm");
+    room.bash("mkdir /srv/later; mv /usr/bin/sudo /etc/sudoers.d /srv/later").ok();
+    let install = "mv /srv/later/sudo /usr/bin; cp -p /srv/later/sudoers.d/* /etc/sudoers.d";
+    let ran = run(&room, &Request::creation(format!("{install}; sudo -u azureuser bash -c '{NAMES}'")));
+    assert_eq!((ran.code, ran.stdout.as_str()), (0, VALUES), "{ran:?}");
+}
+
+#[test]
 fn the_block_in_etc_environment_is_written_replaced_and_otherwise_left_alone() {
     let room = Room::new("bookworm");
     let at = "/etc/environment";

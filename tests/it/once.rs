@@ -225,4 +225,8 @@ fn without_a_request_the_waiting_one_is_read_and_then_the_kept_one() {
     run_with(&room, &request, &["--user", "datasci", "--share", "/srv/share"]).ok();
     room.reset();
     assert_eq!(room.run(["ci-setup-agent", "run"]).ok(), "datasci /srv/share/Users\n");
+    // A request that is named does not go where an earlier one went by an option.
+    let refused = run_with(&room, &request, &["--rerun", "--share", "/nowhere", "--share-wait", "0"]);
+    assert_eq!(refused.code, 125, "{refused:?}");
+    assert_eq!(run_with(&room, &request, &["--rerun"]).ok(), format!("azureuser {SHARE}\n"));
 }

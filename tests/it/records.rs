@@ -90,7 +90,10 @@ fn logs_follows_a_run_to_its_end_and_status_waits_for_it() {
     let room = Room::new("bookworm");
     let request = Request::creation("echo one; until [ -e /root/go ]; do sleep 0.02; done; echo two; exit 3");
     let running = run_call(&room, &request, &["--quiet"]).spawn();
-    wait_until("the run", || if runs(&room).is_empty() { Err(running.stderr()) } else { Ok(()) });
+    wait_until("the run's record", || {
+        let outcome = runs(&room).first().and_then(|folder| room.read(format!("{folder}/outcome.json")));
+        outcome.ok_or(running.stderr())
+    });
     let by_root = room.spawn(["ci-setup-agent", "logs", "-f"]);
     wait_until("the first line", || if by_root.stdout() == "one\n" { Ok(()) } else { Err(by_root.stderr()) });
     wait_until("the mirror", || if mirrors(&room, "creation").is_empty() { Err(()) } else { Ok(()) });
