@@ -4,3 +4,4 @@ pub mod mirror;
 pub mod passthrough;
 pub mod spool;
 pub mod sync;
+mod tail;

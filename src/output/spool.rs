@@ -5,11 +5,11 @@
 //! those of the stream, and what is too old is punched out of it.
 
 use std::{
-    fs::{self, File},
-    io::{self, Read, Write},
+    fs::File,
+    io,
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::fs::{FileExt, MetadataExt},
+        unix::fs::FileExt,
     },
 };
 
@@ -18,6 +18,7 @@ use nix::{
     fcntl::{FallocateFlags, SpliceFFlags, fallocate, splice},
 };
 
+use super::tail::{Tail, last_form};
 use crate::record::state::{RunDir, private};
 
 /// What one look at the pipe gave.
@@ -35,8 +36,6 @@ pub enum Pumped {
 pub const LOG: &str = "output.log";
 /// What is kept of an output that was too long, from behind.
 pub const TAIL: &str = "output.tail.log";
-/// The same while it grows: sparse, with the offsets of the stream.
-const GROWING_TAIL: &str = "output.tail.part";
 
 /// The most bytes taken from the pipe at once.
 const PIECE: usize = 1 << 20;
@@ -61,15 +60,6 @@ pub struct Spool {
     why_lost: Option<String>,
     can_splice: bool,
     scratch: Vec<u8>,
-}
-
-/// The growing end of an output that is too long.
-#[derive(Debug)]
-struct Tail {
-    file: File,
-    /// Bytes of the stream behind `output.log`, dropped ones included.
-    length: u64,
-    punched: u64,
 }
 
 impl Spool {
@@ -196,9 +186,8 @@ impl Spool {
             return self.discard(pipe);
         }
         if self.tail.is_none() {
-            let path = self.run.file(GROWING_TAIL);
-            match private(&path).create(true).truncate(true).open(&path) {
-                Ok(file) => self.tail = Some(Tail { file, length: 0, punched: 0 }),
+            match Tail::create(&self.run) {
+                Ok(tail) => self.tail = Some(tail),
                 Err(error) => {
                     self.lose(&error);
                     return self.discard(pipe);
@@ -296,88 +285,21 @@ impl Spool {
     }
 }
 
-/// Writes the last `keep` bytes of a tail of that `length` under its lasting name, behind a line that says
-/// how much is missing. Returns the file and the length of that line.
-fn last_form(run: &RunDir, tail: &File, length: u64, keep: u64) -> io::Result<(File, u64)> {
-    let missing = length.saturating_sub(keep);
-    let new = run.file("output.tail.log.new");
-    let mut file = private(&new).create(true).truncate(true).open(&new)?;
-    let mark = match missing {
-        0 => String::new(),
-        _ => format!("[ci-setup-agent] {missing} bytes left out here: the output is longer than --output-limit\n"),
-    };
-    let mut write = || -> io::Result<()> {
-        file.write_all(mark.as_bytes())?;
-        let mut from = missing.cast_signed();
-        while from.cast_unsigned() < length {
-            let left = (length - from.cast_unsigned()) as usize;
-            match nix::fcntl::copy_file_range(tail, Some(&mut from), &file, None, left) {
-                Ok(0) => break,
-                Ok(_) => {}
-                Err(Errno::EXDEV | Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {
-                    let mut source = tail.try_clone()?;
-                    io::Seek::seek(&mut source, io::SeekFrom::Start(from.cast_unsigned()))?;
-                    io::copy(&mut Read::take(source, left as u64), &mut file)?;
-                    break;
-                }
-                Err(errno) => return Err(errno.into()),
-            }
-        }
-        fs::rename(&new, run.file(TAIL))
-    };
-    write().inspect_err(|_| drop(fs::remove_file(&new)))?;
-    // Leftovers may go on writing to the other form, which has no name any more.
-    let _ = fs::remove_file(run.file(GROWING_TAIL));
-    Ok((File::open(run.file(TAIL))?, mark.len() as u64))
-}
-
-/// The files of a run's output in their lasting form, also where its recorder was killed before it could
-/// see to that. Call it with the run claimed.
-///
-/// # Errors
-/// Those of the local disk.
-pub fn settled(run: &RunDir) -> io::Result<(File, Option<File>)> {
-    let log = match File::open(run.file(LOG)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => crate::sys::descriptors::memory_file(c"log", b"")?,
-        result => result?,
-    };
-    if let Ok(tail) = File::open(run.file(GROWING_TAIL)) {
-        // The log has taken its half before there was a tail, which has the same one.
-        let (file, _) = last_form(run, &tail, tail.metadata()?.len(), log.metadata()?.len())?;
-        return Ok((log, Some(file)));
-    }
-    match File::open(run.file(TAIL)) {
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((log, None)),
-        result => Ok((log, Some(result?))),
-    }
-}
-
-impl Tail {
-    /// Gives back the space of what is older than the last `keep` bytes, a good piece at a time.
-    fn punch(&mut self, keep: u64) {
-        let old = self.length.saturating_sub(keep);
-        let step = (keep / 8).max(1 << 16);
-        if old < self.punched + step {
-            return;
-        }
-        let block = self.file.metadata().map_or(4096, |meta| meta.blksize().max(1));
-        let end = old / block * block;
-        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
-        let length = end.saturating_sub(self.punched).cast_signed();
-        // Where the file system cannot do that, the file only takes more space than it should.
-        if length > 0 {
-            let _ = fallocate(&self.file, flags, self.punched.cast_signed(), length);
-        }
-        self.punched = end;
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{os::fd::OwnedFd, time::SystemTime};
+    use std::{
+        fs,
+        io::{Read, Write},
+        os::{fd::OwnedFd, unix::fs::MetadataExt},
+        time::SystemTime,
+    };
 
     use super::*;
-    use crate::{record::state::StateDir, sys::descriptors::output_pipe};
+    use crate::{
+        output::tail::{GROWING_TAIL, settled},
+        record::state::StateDir,
+        sys::descriptors::output_pipe,
+    };
 
     struct Bench {
         _state: tempfile::TempDir,

@@ -11,7 +11,8 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     mirror::{Ground, Mirror, Target},
-    spool::{self, TAIL},
+    spool::TAIL,
+    tail,
 };
 use crate::{
     cli::SyncArgs,
@@ -153,7 +154,7 @@ fn try_bring_over(
         ground: if outcome.output.mirror_path.is_some() { Ground::NotBare } else { share.ground() },
     };
     let cannot = |error: std::io::Error| failed("cannot read the run's log").because(error);
-    let (log, tail) = spool::settled(run).map_err(cannot)?;
+    let (log, tail) = tail::settled(run).map_err(cannot)?;
     let mut mirror = Mirror::start(target, log, Bell::new().map_err(cannot)?).map_err(cannot)?;
     if let Some(tail) = tail {
         mirror.stream(TAIL, tail);

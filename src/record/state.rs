@@ -6,7 +6,7 @@
 //! request.json          the accepted request, for later boots
 //! instance.json         and for whom it was accepted
 //! history/KEY/*.jsonl   what has run once (see `history`)
-//! runs/RUN/outcome.json, output.log, output.tail.log, script
+//! runs/RUN/outcome.json, output.log, output.tail.log (output.tail.part while it grows), script.sh
 //! ```
 
 use std::{

@@ -3,6 +3,7 @@
 //! It is alone with the share. It may hang there in the kernel for ever, and then nobody waits for it:
 //! it shares nothing with the others but a channel that never blocks and a descriptor of the spool.
 
+mod documents;
 mod folder;
 mod pace;
 mod process;

@@ -4,7 +4,6 @@ use std::{
     fs::File,
     io,
     os::fd::AsFd,
-    os::unix::fs::FileExt,
     time::{Duration, Instant},
 };
 
@@ -12,6 +11,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 
 use super::{
     Order, Report,
+    documents::Documents,
     folder::{Folder, Ground, Rights, Target, is_blocked},
     pace::{Backoff, Pace},
     stream::{Stream, Want},
@@ -34,7 +34,7 @@ pub(super) struct Process {
     known: Option<String>,
     avoid: Vec<String>,
     streams: Vec<Stream>,
-    documents: Vec<Document>,
+    documents: Documents,
     buffer: Vec<u8>,
     is_finishing: bool,
     generation: u64,
@@ -44,16 +44,6 @@ pub(super) struct Process {
     warned: bool,
     /// What the share was last asked for, to know what a failure casts doubt on.
     doing: Doing,
-}
-
-/// A small file, and whether the share has it. It is kept in case it has to be written again.
-struct Document {
-    name: String,
-    content: File,
-    since: Instant,
-    is_written: bool,
-    /// Whether a version of it is there: the first one does not wait for its turn.
-    is_first: bool,
 }
 
 #[derive(Clone, Copy)]
@@ -85,7 +75,7 @@ impl Process {
             rights: Rights::Users,
             avoid: Vec::new(),
             streams: vec![Stream::new("output.log", log)],
-            documents: Vec::new(),
+            documents: Documents::default(),
             buffer: Vec::new(),
             is_finishing: false,
             generation: 0,
@@ -148,13 +138,12 @@ impl Process {
             }
             later = Some(later.map_or(turn, |other| other.min(turn)));
         }
-        if let Some(index) = self.documents.iter().position(|document| !document.is_written) {
-            let document = &self.documents[index];
+        if let Some(document) = self.documents.next() {
             let at_once = self.is_finishing || document.is_first;
             let turn = if at_once { Duration::ZERO } else { self.pace.document_waits(document.since) };
             if turn.is_zero() {
                 self.doing = Doing::Document;
-                self.write_document(index)?;
+                self.write_document()?;
                 return Ok(Next::Now);
             }
             later = Some(later.map_or(turn, |other| other.min(turn)));
@@ -193,12 +182,10 @@ impl Process {
         Ok(())
     }
 
-    fn write_document(&mut self, index: usize) -> io::Result<()> {
-        let Some(folder) = &self.folder else { return Ok(()) };
+    fn write_document(&mut self) -> io::Result<()> {
+        let (Some(folder), Some(document)) = (&self.folder, self.documents.next()) else { return Ok(()) };
         self.pace.document();
-        let document = &mut self.documents[index];
-        folder.replace(&document.name, &document.read()?)?;
-        (document.is_written, document.is_first) = (true, false);
+        document.write(folder)?;
         self.succeed();
         self.report_progress();
         Ok(())
@@ -219,10 +206,7 @@ impl Process {
         for stream in &mut self.streams {
             is_right = is_right && stream.verify(&fresh, &alive)?;
         }
-        for document in &mut self.documents {
-            document.is_written = fresh.holds(&document.name, &document.read()?)?;
-            is_right &= document.is_written;
-        }
+        is_right &= self.documents.verify(&fresh)?;
         self.folder = Some(fresh);
         if !is_right {
             return Ok(Next::Now);
@@ -296,7 +280,7 @@ impl Process {
             self.avoid.push(folder.path);
             self.known = None;
             self.streams.iter_mut().for_each(Stream::doubt);
-            self.documents.iter_mut().for_each(|document| document.is_written = false);
+            self.documents.doubt();
         }
         self.folder = None;
         self.rights = Rights::Users;
@@ -329,7 +313,7 @@ impl Process {
                 Received::Message(order, file) => {
                     self.generation += 1;
                     match (order, file) {
-                        (Order::Document(name), Some(file)) => self.take_document(name, file.into()),
+                        (Order::Document(name), Some(file)) => self.documents.take(name, file.into()),
                         (Order::Stream(name), Some(file)) => {
                             // Output that leftovers wrote after the end makes another tail.
                             self.streams.retain(|stream| stream.name != name);
@@ -341,15 +325,6 @@ impl Process {
                 }
             }
         }
-    }
-
-    fn take_document(&mut self, name: String, content: File) {
-        let older = self.documents.iter().position(|document| document.name == name);
-        let older = older.map(|index| self.documents.remove(index));
-        let waiting = older.as_ref().filter(|older| !older.is_written).map(|older| older.since);
-        let is_first = older.is_none_or(|older| older.is_first);
-        let since = waiting.unwrap_or_else(Instant::now);
-        self.documents.push(Document { name, content, since, is_written: false, is_first });
     }
 
     fn finish(&mut self) {
@@ -379,13 +354,5 @@ impl Process {
             self.wait(Some(left));
             self.take_orders();
         }
-    }
-}
-
-impl Document {
-    fn read(&self) -> io::Result<Vec<u8>> {
-        let mut content = vec![0; self.content.metadata()?.len() as usize];
-        self.content.read_exact_at(&mut content, 0)?;
-        Ok(content)
     }
 }

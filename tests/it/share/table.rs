@@ -122,11 +122,23 @@ fn cell(trouble: Trouble, phase: Phase) {
         let copy = bench.mirrored("output.log");
         assert!(copy.as_deref() == Some(expected.as_bytes()), "{what}: said to be current");
     }
+    if matches!(trouble, Trouble::Unmounted) {
+        nothing_is_written_where_the_share_is_not(&bench, &what);
+    }
     trouble.end(&bench);
     bench.wait_until_nobody_records();
     let synced = bench.sync();
     assert_eq!(synced.code, 0, "{what}: {}\n{:#}", synced.stderr, bench.outcome());
     bench.assert_mirrored(&what);
+}
+
+/// The empty mount point is a folder of the local disk: a copy there would look complete.
+fn nothing_is_written_where_the_share_is_not(bench: &Bench, what: &str) {
+    bench.wait_until_nobody_records();
+    let synced = bench.room.run(["ci-setup-agent", "sync", "--flush-wait", "1s"]);
+    assert_eq!(synced.code, 1, "{what}: {}", synced.stderr);
+    assert!(synced.stderr.contains("the share is not mounted"), "{what}: {}", synced.stderr);
+    assert_eq!(std::fs::read_dir(bench.share.path()).expect("the mount point").count(), 0, "{what}");
 }
 
 /// The share is already ill when the run begins: an inline script may be refused, but then within its

@@ -1,0 +1,113 @@
+//! The end of an output that is longer than its limit: while it grows, and in its lasting form.
+
+use std::{
+    fs::{self, File},
+    io::{self, Read, Write},
+    os::unix::fs::MetadataExt,
+};
+
+use nix::{
+    errno::Errno,
+    fcntl::{FallocateFlags, fallocate},
+};
+
+use super::spool::{LOG, TAIL};
+use crate::record::state::{RunDir, private};
+
+/// The tail while it grows: sparse, with the offsets of the stream.
+pub(super) const GROWING_TAIL: &str = "output.tail.part";
+
+/// The growing end of an output that is too long.
+#[derive(Debug)]
+pub(super) struct Tail {
+    pub(super) file: File,
+    /// Bytes of the stream behind `output.log`, dropped ones included.
+    pub(super) length: u64,
+    punched: u64,
+}
+
+impl Tail {
+    /// A new one for the run.
+    ///
+    /// # Errors
+    /// Those of the local disk.
+    pub(super) fn create(run: &RunDir) -> io::Result<Self> {
+        let path = run.file(GROWING_TAIL);
+        let file = private(&path).create(true).truncate(true).open(&path)?;
+        Ok(Self { file, length: 0, punched: 0 })
+    }
+
+    /// Gives back the space of what is older than the last `keep` bytes, a good piece at a time.
+    pub(super) fn punch(&mut self, keep: u64) {
+        let old = self.length.saturating_sub(keep);
+        let step = (keep / 8).max(1 << 16);
+        if old < self.punched + step {
+            return;
+        }
+        let block = self.file.metadata().map_or(4096, |meta| meta.blksize().max(1));
+        let end = old / block * block;
+        let flags = FallocateFlags::FALLOC_FL_PUNCH_HOLE | FallocateFlags::FALLOC_FL_KEEP_SIZE;
+        let length = end.saturating_sub(self.punched).cast_signed();
+        // Where the file system cannot do that, the file only takes more space than it should.
+        if length > 0 {
+            let _ = fallocate(&self.file, flags, self.punched.cast_signed(), length);
+        }
+        self.punched = end;
+    }
+}
+
+/// Writes the last `keep` bytes of a tail of that `length` under its lasting name, behind a line that says
+/// how much is missing. Returns the file and the length of that line.
+pub(super) fn last_form(run: &RunDir, tail: &File, length: u64, keep: u64) -> io::Result<(File, u64)> {
+    let missing = length.saturating_sub(keep);
+    let new = run.file("output.tail.log.new");
+    let mut file = private(&new).create(true).truncate(true).open(&new)?;
+    let mark = match missing {
+        0 => String::new(),
+        _ => format!("[ci-setup-agent] {missing} bytes left out here: the output is longer than --output-limit\n"),
+    };
+    let mut write = || -> io::Result<()> {
+        file.write_all(mark.as_bytes())?;
+        let mut from = missing.cast_signed();
+        while from.cast_unsigned() < length {
+            let left = (length - from.cast_unsigned()) as usize;
+            match nix::fcntl::copy_file_range(tail, Some(&mut from), &file, None, left) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(Errno::EXDEV | Errno::EINVAL | Errno::ENOSYS | Errno::EOPNOTSUPP) => {
+                    let mut source = tail.try_clone()?;
+                    io::Seek::seek(&mut source, io::SeekFrom::Start(from.cast_unsigned()))?;
+                    io::copy(&mut Read::take(source, left as u64), &mut file)?;
+                    break;
+                }
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        fs::rename(&new, run.file(TAIL))
+    };
+    write().inspect_err(|_| drop(fs::remove_file(&new)))?;
+    // Leftovers may go on writing to the other form, which has no name any more.
+    let _ = fs::remove_file(run.file(GROWING_TAIL));
+    Ok((File::open(run.file(TAIL))?, mark.len() as u64))
+}
+
+/// The files of a run's output in their lasting form, also where its recorder was killed before it could
+/// see to that. Call it with the run claimed.
+///
+/// # Errors
+/// Those of the local disk.
+pub fn settled(run: &RunDir) -> io::Result<(File, Option<File>)> {
+    let log = match File::open(run.file(LOG)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => crate::sys::descriptors::memory_file(c"log", b"")?,
+        result => result?,
+    };
+    if let Ok(tail) = File::open(run.file(GROWING_TAIL)) {
+        // The log has taken its half before there was a tail, which has the same one.
+        let (file, _) = last_form(run, &tail, tail.metadata()?.len(), log.metadata()?.len())?;
+        return Ok((log, Some(file)));
+    }
+    match File::open(run.file(TAIL)) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((log, None)),
+        result => Ok((log, Some(result?))),
+    }
+}
