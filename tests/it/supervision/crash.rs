@@ -35,11 +35,12 @@ fn kill_agents(place: &impl Place, names: &[&str]) {
         Pid::from_raw(found.unwrap_or_else(|| panic!("no {name} in {all:?}")).1)
     };
     let pids: Vec<Pid> = names.iter().map(pid_of).collect();
-    // Stopped first: none of them shall have the time to see the end of another one.
-    for signal in [Signal::SIGSTOP, Signal::SIGKILL] {
-        for pid in &pids {
-            kill(*pid, signal).expect("kill");
-        }
+    // The supervisor stands still first and dies last: the others shall not have the time to see its end.
+    if names.len() > 1 {
+        let _ = kill(pids[0], Signal::SIGSTOP);
+    }
+    for pid in pids.iter().rev() {
+        let _ = kill(*pid, Signal::SIGKILL);
     }
 }
 
