@@ -210,11 +210,14 @@ fn remove_empty(path: &Path) {
     let _ = fs::remove_dir(path);
 }
 
-/// Removes the empty leaves that earlier runs have left below this process's own cgroup.
+/// Removes the empty leaves that earlier runs have left below this process's own cgroup. A young one may be
+/// that of an agent with another state directory, who has made it and not yet entered it.
 pub fn sweep(prefix: &str) -> io::Result<()> {
+    const YOUNG: Duration = Duration::from_secs(60);
     let Some(own) = own_cgroup() else { return Ok(()) };
     for entry in fs::read_dir(own)?.flatten() {
-        if entry.file_name().to_string_lossy().starts_with(prefix) {
+        let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|made| made.elapsed().ok());
+        if entry.file_name().to_string_lossy().starts_with(prefix) && age.is_some_and(|age| age > YOUNG) {
             remove_empty(&entry.path());
         }
     }

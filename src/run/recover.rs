@@ -35,7 +35,14 @@ use crate::{
 pub(super) fn recover(context: &Context) {
     for kind in [ScriptKind::CreationScript, ScriptKind::StartupScript] {
         let history = History::of(&context.state, &context.identity, kind);
-        let Ok(Past::Unfinished(started)) = history.last() else { continue };
+        let started = match history.last() {
+            Ok(Past::Unfinished(started)) => started,
+            Ok(Past::Ended(ended)) => {
+                mend(context, kind, &ended);
+                continue;
+            }
+            Ok(Past::Never) | Err(_) => continue,
+        };
         let run = context.state.run(&started.run_id);
         if !context.print.json {
             show::eprintln(&format!("note: {} was interrupted", started.run_id));
@@ -51,6 +58,40 @@ pub(super) fn recover(context: &Context) {
             "the agent or the machine went away while the script was running",
             missing,
         );
+    }
+    forget_unbegun(context);
+}
+
+/// Brings an outcome up to what the history says: the agent may have gone away between the two.
+fn mend(context: &Context, kind: ScriptKind, ended: &Ended) {
+    let run = context.state.run(&ended.run_id);
+    let outcome = run.outcome();
+    if !run.path().is_dir() || outcome.as_ref().is_some_and(|outcome| outcome.state.is_final()) {
+        return;
+    }
+    let mut outcome = outcome.unwrap_or_else(|| prepare::blank(run.id(), Some(kind), Some(context.instance())));
+    outcome.boot_id.clone_from(&ended.boot_id);
+    outcome.state = ended.state;
+    outcome.exit_code = Some(ended.exit_code);
+    outcome.error.clone_from(&ended.error);
+    outcome.ended_at = Some(ended.at.clone());
+    outcome.output.bytes = kept(&run).unwrap_or(outcome.output.bytes);
+    if outcome.output.mirror == Mirror::Current {
+        outcome.output.mirror = Mirror::Behind;
+    }
+    run.release_reserve();
+    let _ = run.write_outcome(&outcome, Durability::Synced);
+}
+
+/// Says of runs that were on their way, and had not begun, that they will not come any more.
+fn forget_unbegun(context: &Context) {
+    /// There is one for each crash, and others are newer only by chance.
+    const NEWEST: usize = 4;
+    for run in context.state.runs().iter().rev().take(NEWEST) {
+        if run.outcome().is_some_and(|outcome| outcome.state == State::Pending) {
+            let why = "the agent or the machine went away before the script had started";
+            interrupted_or(run, None, why, prepare::blank(run.id(), None, None));
+        }
     }
 }
 
