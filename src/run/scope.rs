@@ -104,8 +104,10 @@ fn start_transient_unit(unit: &str, pids: &[u32]) -> Result<MarshalledMessage, S
 /// The service or session scope that this process was started in.
 fn calling_unit() -> Option<String> {
     let cgroups = std::fs::read_to_string("/proc/self/cgroup").ok()?;
-    // Version 2 is `0::/path`. A hybrid machine has its units in systemd's own hierarchy as well.
-    let path = cgroups.lines().find_map(|line| line.split_once("::").or(line.split_once(":name=systemd:")))?.1;
-    let unit = path.rsplit('/').find(|name| name.ends_with(".service") || name.ends_with(".scope"))?;
-    Some(unit.to_owned())
+    // Version 2 is `0::/path`. A hybrid machine has its units in systemd's own hierarchy, and in a container
+    // either may be somebody else's.
+    let paths = cgroups.lines().filter_map(|line| line.split_once("::").or(line.split_once(":name=systemd:")));
+    let mut units = paths
+        .filter_map(|(_, path)| path.rsplit('/').find(|name| name.ends_with(".service") || name.ends_with(".scope")));
+    units.next().map(str::to_owned)
 }
