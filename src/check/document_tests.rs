@@ -73,7 +73,7 @@ fn inline_scripts_are_checked_with_places_inside() {
 #[test]
 fn a_whole_resource_that_follows_the_documentation_is_clean() {
     let document = instance(&json!({
-        "vmSize": "STANDARD_D2_V3", "idleTimeBeforeShutdown": "PT30M", "applicationSharingPolicy": "Personal",
+        "VMSize": "STANDARD_D2_V3", "idleTimeBeforeShutdown": "PT30M", "applicationSharingPolicy": "Personal",
         "sshSettings": {"sshPublicAccess": "Enabled", "adminPublicKey": "ssh-rsa AAAA me"},
         "personalComputeInstanceSettings": {"assignedUser": {"objectId": "00000000-0000-0000-0000-00000000000a", "tenantId": "00000000-0000-0000-0000-00000000000b"}},
         "schedules": {"computeStartStop": [
@@ -102,7 +102,7 @@ fn each_rule_of_a_resource_is_told() {
         (json!({"idleTimeBeforeShutdown": "30m"}), "idle-time"),
         (json!({"idleTimeBeforeShutdown": "PT5M"}), "idle-time"),
         (json!({"idleTimeBeforeShutdown": 30}), "wrong-type"),
-        (json!({"vmsize": "x"}), "member-ignored"),
+        (json!({"vmSzie": "x"}), "member-ignored"),
         (json!({"sshSettings": {"sshPublicAccess": "Enabled"}}), "ssh-settings"),
         (json!({"sshSettings": {"sshPublicAccess": "On", "adminPublicKey": ""}}), "ssh-settings"),
         (json!({"sshSettings": {"sshPublicAccess": "Disabled", "adminPublicKey": "ssh-rsa A"}}), "ssh-settings"),
@@ -148,6 +148,8 @@ fn a_template_is_understood_as_far_as_its_parameters_are_known() {
     assert_eq!(rules(&template("15m", "[base64('reboot')]")), ["reboot"]);
     assert_eq!(rules(&template("PT15M", "[parameters('script')]")), ["bad-timeout"]);
     assert_eq!(rules(r#"{"$schema": "s", "resources": []}"#), ["no-compute-instance"]);
+    // What a program fills in is unknown as well.
+    assert_eq!(rules(&template("15m", "[base64('echo {name}')]").replace("ci-1", "{name}")), [""; 0]);
     // Outside a template nobody evaluates it.
     let script = json!({"scriptSource": "inline", "scriptData": "[parameters('script')]"});
     assert_eq!(of_script(&script), ["bad-script-data"]);

@@ -156,7 +156,9 @@ impl<'a> Resource<'a> {
         let Some(at) = self.member(root, "name") else { return };
         let Some(text) = at.string() else { return };
         let name = text.rsplit('/').next().unwrap_or_default();
-        if get(root, "properties").is_some() && !Identity::allows_name(name) {
+        // Something else fills in what stands in braces.
+        let is_placeholder = name.contains(['{', '<', '$']);
+        if get(root, "properties").is_some() && !is_placeholder && !Identity::allows_name(name) {
             let hint = "3 to 24 of letters, digits and `-`; it begins with a letter and does not end in `-`";
             self.refuse("bad-name", at, format!("bad instance name: `{}`", short(name)), hint);
         }
@@ -166,9 +168,11 @@ impl<'a> Resource<'a> {
         let members = inner.members().unwrap_or_default();
         for member in members.iter().filter(|member| !MEMBERS.contains(&member.name.as_str()) && member.name.len() < 60)
         {
-            let near = MEMBERS.into_iter().find(|known| {
-                known.eq_ignore_ascii_case(&member.name) || strsim::damerau_levenshtein(known, &member.name) <= 2
-            });
+            // Their case does not matter to ARM: Microsoft's own samples write `VMSize`.
+            if MEMBERS.into_iter().any(|known| known.eq_ignore_ascii_case(&member.name)) {
+                continue;
+            }
+            let near = MEMBERS.into_iter().find(|known| strsim::damerau_levenshtein(known, &member.name) <= 2);
             // The reader of requests tells `setupScripts` itself.
             if let Some(near) = near.filter(|near| *near != "setupScripts") {
                 let message = format!("member `{}` is not known", short(&member.name));
