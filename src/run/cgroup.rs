@@ -8,6 +8,7 @@ use std::{
     io,
     os::fd::{AsFd, BorrowedFd, OwnedFd},
     path::{Path, PathBuf},
+    time::Duration,
 };
 
 use nix::{
@@ -121,7 +122,7 @@ impl<'a> Frozen<'a> {
         let events = path.join("cgroup.events");
         for _ in 0..50 {
             match fs::read_to_string(&events) {
-                Ok(text) if !text.contains("frozen 1") => std::thread::sleep(std::time::Duration::from_millis(1)),
+                Ok(text) if !text.contains("frozen 1") => std::thread::sleep(Duration::from_millis(1)),
                 _ => break,
             }
         }
