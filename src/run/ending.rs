@@ -179,7 +179,7 @@ mod tests {
     #[test]
     fn times_are_told_as_people_tell_them() {
         for (seconds, text) in
-            [(0.04, "0s"), (3.14, "3.1s"), (59.9, "59.9s"), (90.0, "1m 30s"), (900.2, "15m"), (7322.0, "2h 2m")]
+            [(0.04, "0s"), (3.12, "3.1s"), (59.9, "59.9s"), (90.0, "1m 30s"), (900.2, "15m"), (7322.0, "2h 2m")]
         {
             assert_eq!(human(seconds), text);
         }

@@ -368,7 +368,7 @@ impl Supervisor {
         while !self.is_childless && Instant::now() < until && !self.is_urgent {
             self.turn(Some(until), None);
         }
-        let mut standstill = Standstill::new();
+        let mut standstill = Standstill::from_now();
         loop {
             let round = Instant::now();
 

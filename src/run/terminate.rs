@@ -149,7 +149,7 @@ impl Standstill {
     const UNCHANGED: Duration = Duration::from_secs(1);
 
     /// The kill begins now.
-    pub fn new() -> Self {
+    pub fn from_now() -> Self {
         let now = Instant::now();
         Self { began: now, alive: Vec::new(), since: now }
     }
