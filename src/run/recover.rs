@@ -115,7 +115,7 @@ pub(super) fn end_orphans(tree: &mut Tree, grace: Duration) -> Vec<Seen> {
             std::thread::sleep(PAUSE);
         }
     }
-    let mut standstill = Standstill::begin();
+    let mut standstill = Standstill::from_now();
     let unkillable = loop {
         let alive = tree.kill(bury);
         if alive.is_empty() || standstill.is_reached(&alive) {

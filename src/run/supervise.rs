@@ -376,7 +376,7 @@ impl Supervisor {
         while !self.is_childless && Instant::now() < until && !self.is_urgent {
             self.turn(Some(until), None);
         }
-        let mut standstill = Standstill::begin();
+        let mut standstill = Standstill::from_now();
         loop {
             let round = Instant::now();
 

@@ -148,8 +148,8 @@ impl Standstill {
     /// How long nobody may have died by then.
     const UNCHANGED: Duration = Duration::from_secs(1);
 
-    /// A kill that begins now.
-    pub fn begin() -> Self {
+    /// The kill begins now.
+    pub fn from_now() -> Self {
         let now = Instant::now();
         Self { began: now, alive: Vec::new(), since: now }
     }

@@ -133,13 +133,8 @@ fn control_c_on_a_terminal_counts_once() {
     super::wait_for(&room, "victim", &mut running);
     let began = Instant::now();
     room.write("/root/type", "", 0o644);
-    wait_until("the end", || match outcome(&room)["exitCode"].as_i64() {
-        Some(code) => {
-            assert_eq!(code, 130);
-            Ok(())
-        }
-        None => Err(running.stdout()),
-    });
+    let code = wait_until("the end", || outcome(&room)["exitCode"].as_i64().ok_or(running.stdout()));
+    assert_eq!(code, 130);
     assert_eq!(room.read("/root/signals").as_deref(), Some("term\n"));
     assert!(began.elapsed() > Duration::from_secs(3), "the grace was not skipped: {:?}", began.elapsed());
 }
