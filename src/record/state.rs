@@ -65,7 +65,11 @@ impl StateDir {
         match fs::read_to_string(&version) {
             Ok(text) => Self::check_version(root, &text)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                replace(&version, format!("{VERSION}\n").as_bytes(), Durability::Relaxed).map_err(cannot)?;
+                let made = replace(&version, format!("{VERSION}\n").as_bytes(), Durability::Relaxed);
+                // Another caller at the same moment may have renamed the file that both wrote.
+                if !version.exists() {
+                    made.map_err(cannot)?;
+                }
             }
             Err(error) => return Err(cannot(error)),
         }
