@@ -10,7 +10,7 @@ use crate::run::{ending::Ending, job::Notice, recording::silent_failures};
 use crate::{
     record::{
         history::{self},
-        outcome::State,
+        outcome::{Mirror, State},
         state::{self, Durability},
     },
     request::Warning,
@@ -185,7 +185,14 @@ impl Supervisor {
 
     /// While leftovers write now and then, the outcome follows: it is behind until what they wrote is there.
     pub(super) fn look_again(&mut self) {
-        if self.is_mirrored || self.job.spool.has_tail() {
+        if self.is_mirrored {
+            return;
+        }
+        if self.job.outcome.output.mirror == Mirror::Current {
+            // True until a moment ago; whoever reads it now is told.
+            self.publish(Durability::Relaxed);
+        }
+        if self.job.spool.has_tail() {
             return;
         }
         if self.is_looked_at() {
