@@ -7,7 +7,7 @@ use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
 use crate::{
     check::Format,
     request::PartialIdentity,
-    run::supervise::Leftovers,
+    run::job::Leftovers,
     settings::{self, Given, StepsMode},
 };
 

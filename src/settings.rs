@@ -14,7 +14,7 @@ use serde::Deserialize;
 use crate::{
     error::{Code, Error, Result},
     request::{PartialIdentity, parse_duration},
-    run::supervise::{Leftovers, Redaction},
+    run::job::{Leftovers, Redaction},
 };
 
 /// Where the package keeps the config file.

@@ -220,7 +220,9 @@ fn looks_like_resource(root: Node<'_>) -> bool {
     };
     let inner = resource::properties(root);
     let has = |name| get(inner, name).is_some();
-    let scripts = ["scripts", "setupScripts", "creationScript", "startupScript"].into_iter().any(has);
+    // As `null` they are there and say that there are none: so the service returns a resource without.
+    let is_set = |name| get(inner, name).is_some_and(|member| !member.is_null());
+    let scripts = ["scripts", "setupScripts", "creationScript", "startupScript"].into_iter().any(is_set);
     !scripts
         && (is_instance(root)
             || get(root, "properties").is_some_and(is_instance)

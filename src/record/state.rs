@@ -133,13 +133,14 @@ impl StateDir {
         }
     }
 
-    /// Makes the folder of a new run: `WORD-STAMP`, with `-2`, `-3` … where that is taken.
+    /// Makes the folder of a new run: `WORD-STAMP`, with `-2`, `-3` … where that is taken. A number is not used
+    /// again when retention has removed its run: others may still know it by that name.
     ///
     /// # Errors
     /// `state-not-writable`.
     pub fn create_run(&self, word: &str, now: SystemTime) -> Result<RunDir> {
         let base = format!("{word}-{}", stamp(now));
-        for attempt in 1.. {
+        for attempt in self.last_attempt(&base) + 1.. {
             let id = if attempt == 1 { base.clone() } else { format!("{base}-{attempt}") };
             let run = RunDir { path: self.root.join("runs").join(&id), id };
             match fs::DirBuilder::new().mode(0o700).create(&run.path) {
@@ -149,6 +150,16 @@ impl StateDir {
             }
         }
         unreachable!("the loop above has no end")
+    }
+
+    /// The highest number that a run of this second has; 0 where there is none.
+    fn last_attempt(&self, base: &str) -> u32 {
+        let entries = fs::read_dir(self.root.join("runs")).into_iter().flatten().flatten();
+        let attempts = entries.filter_map(|entry| match entry.file_name().to_str()?.strip_prefix(base)? {
+            "" => Some(1),
+            rest => rest.strip_prefix('-')?.parse().ok(),
+        });
+        attempts.max().unwrap_or(0)
     }
 
     /// The run with this id, whether or not it exists.
@@ -395,6 +406,16 @@ mod tests {
         let ids: Vec<String> =
             (0..3).map(|_| state.create_run("creation", SystemTime::UNIX_EPOCH).unwrap().id).collect();
         assert_eq!(ids, ["creation-19700101T000000Z", "creation-19700101T000000Z-2", "creation-19700101T000000Z-3"]);
+    }
+
+    #[test]
+    fn the_name_of_a_run_that_was_removed_is_not_given_to_another() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        let [first, second] = [(); 2].map(|()| state.create_run("creation", SystemTime::UNIX_EPOCH).unwrap());
+        fs::remove_dir_all(first.path()).unwrap();
+        let third = state.create_run("creation", SystemTime::UNIX_EPOCH).unwrap();
+        assert_eq!((second.id(), third.id()), ("creation-19700101T000000Z-2", "creation-19700101T000000Z-3"));
     }
 
     #[test]

@@ -19,8 +19,9 @@ use nix::{
 use super::{
     Context,
     cgroup::{self, Leaf},
-    internal, recover,
-    supervise::{self, Job, LEAF_PREFIX, Notice, Order, leaf_name},
+    internal,
+    job::{Job, LEAF_PREFIX, Notice, Order, leaf_name},
+    recover, supervise,
     terminate::Tree,
 };
 use crate::{

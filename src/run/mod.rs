@@ -14,6 +14,7 @@ pub mod cgroup;
 pub mod ending;
 pub mod environment;
 pub mod front;
+pub mod job;
 mod preflight;
 pub mod prepare;
 pub mod recording;

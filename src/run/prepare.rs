@@ -13,11 +13,12 @@ use super::{
     Context,
     ending::code_of_signal,
     environment::{Environment, Parts},
-    front, internal, preflight,
+    front, internal,
+    job::Job,
+    preflight,
     recording::Recording,
     refuse,
     start::Invocation,
-    supervise::Job,
 };
 use crate::{
     error::{Code, Error, Result},

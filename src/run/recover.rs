@@ -13,8 +13,8 @@ use nix::{
 use super::{
     Context,
     cgroup::Leaf,
+    job::leaf_name,
     prepare,
-    supervise::leaf_name,
     terminate::{self, Standstill, Tree},
     tree::Seen,
 };

@@ -7,7 +7,7 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, ppoll};
 
-use super::{Context, prepare, supervise::Redaction};
+use super::{Context, job::Redaction, prepare};
 use crate::{
     cli::Call,
     error::{Code, Error},

@@ -1,14 +1,18 @@
 //! From tree-sitter's tree to the model.
 
-use std::ops::Range;
+use std::ops::{ControlFlow, Range};
+use std::time::{Duration, Instant};
 
-use tree_sitter::{Node, Parser, Tree};
+use tree_sitter::{Node, ParseOptions, ParseState, Parser, Tree};
 
 use super::mapped::Mapped;
 use super::model::{Command, FilledIn, Heredoc, Quotes, Redirect, Scope, Shell, Use, Word};
 
 /// Deeper nesting than any script has is not followed.
 const DEEPEST: usize = 300;
+
+/// How long a text is parsed; thousands of lines take some 100 ms.
+const LONGEST: Duration = Duration::from_secs(5);
 
 /// The grammar loses a line's end behind a pipeline of three (`a | b | c`, then a command with a redirection).
 /// More often than this in sequence happens in no script.
@@ -30,7 +34,8 @@ fn parse(text: &str) -> Option<Tree> {
     let mut parser = Parser::new();
     parser.set_language(&tree_sitter_bash::LANGUAGE.into()).ok()?;
     let mut readable = text.as_bytes().to_vec();
-    let mut tree = parser.parse(&readable, None)?;
+    let end = Instant::now() + LONGEST;
+    let mut tree = parse_until(&mut parser, &readable, end)?;
     for _ in 0..MOST_REPAIRS {
         let gaps = lost_line_ends(&tree, &readable);
         if gaps.is_empty() {
@@ -41,9 +46,18 @@ fn parse(text: &str) -> Option<Tree> {
             readable[gap.clone()].iter_mut().filter(|byte| **byte != b'\n').for_each(|byte| *byte = b' ');
             readable[gap.start] = b';';
         }
-        tree = parser.parse(&readable, None)?;
+        tree = parse_until(&mut parser, &readable, end)?;
     }
     Some(tree)
+}
+
+/// Parses; `None` where that takes too long, as for a million open parentheses. `bash -n` then says what it
+/// says, and the rules see nothing.
+fn parse_until(parser: &mut Parser, text: &[u8], end: Instant) -> Option<Tree> {
+    let mut watch =
+        |_: &ParseState| if Instant::now() < end { ControlFlow::Continue(()) } else { ControlFlow::Break(()) };
+    let options = ParseOptions::new().progress_callback(&mut watch);
+    parser.parse_with_options(&mut |offset, _| text.get(offset..).unwrap_or_default(), None, Some(options))
 }
 
 /// Gaps between the words of one command in which a line ends.
@@ -70,8 +84,15 @@ struct Walker<'a> {
     depth: usize,
 }
 
+/// The parts of a node with their names, by a cursor: to ask for each by its number takes quadratic time.
 fn children<'t>(node: Node<'t>) -> impl Iterator<Item = (Node<'t>, Option<&'t str>)> {
-    (0..node.child_count()).filter_map(move |index| Some((node.child(index)?, node.field_name_for_child(index))))
+    let mut cursor = node.walk();
+    let mut is_there = cursor.goto_first_child();
+    std::iter::from_fn(move || {
+        let found = is_there.then(|| (cursor.node(), cursor.field_name()));
+        is_there = is_there && cursor.goto_next_sibling();
+        found
+    })
 }
 
 impl Walker<'_> {

@@ -100,7 +100,7 @@ fn a_stop_is_answered_while_the_share_hangs_under_the_reader_of_the_script() {
     bench.share.wait_hung(Ops::ALL, 1);
     agent.signal(nix::sys::signal::Signal::SIGTERM);
     let ran = agent.wait();
-    assert!(ran.stderr.contains("stopped before the script had started"), "{}: {}", ran.code, ran.stderr);
+    assert!(ran.stderr.contains("stopped by SIGTERM before the script had started"), "{}: {}", ran.code, ran.stderr);
     bench.share.heal();
 }
 

@@ -65,7 +65,8 @@ fn assert_interrupted_for_good(place: &impl Place) {
     assert_eq!(outcome["error"]["code"], "interrupted");
     let run = outcome["runId"].as_str().expect("a run");
     let log = place.read(format!("/var/lib/ci-setup-agent/runs/{run}/output.log"));
-    assert_eq!(log.as_deref(), Some("output so far\n"));
+    // bash may still have said that a command of its own was `Terminated`.
+    assert!(log.as_deref().is_some_and(|log| log.starts_with("output so far\n")), "{log:?}");
     wait_until("the end of the agent", || match agents(place) {
         all if all.is_empty() => Ok(()),
         all => Err(all),

@@ -115,6 +115,7 @@ fn a_daemon_outlives_the_service_that_called_the_agent_and_is_recorded_on() {
         assert!(scopes.contains("TasksMax=infinity") && scopes.contains("Delegate=yes"), "{suite}: {scopes}");
         assert!(!scopes.contains("OOMPolicy") || scopes.contains("OOMPolicy=continue"), "{suite}: {scopes}");
         // With its last process the scope goes too.
+        wait_for_daemon(&machine);
         machine.bash("pkill -f '^victim-daemon'").ok();
         wait_until("the end of the scope", || {
             match machine.bash("systemctl --no-legend list-units 'ci-setup-*'").stdout {

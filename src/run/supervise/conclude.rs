@@ -1,0 +1,235 @@
+//! After the script: its record, its copy on the share, and what is left to do when nobody waits any more.
+
+use super::{Supervisor, turn::OUTCOME_EVERY};
+use std::{
+    fs::File,
+    time::{Duration, Instant, SystemTime},
+};
+
+use crate::run::{ending::Ending, job::Notice, recording::silent_failures};
+use crate::{
+    record::{
+        history::{self},
+        outcome::{Mirror, State},
+        state::{self, Durability},
+    },
+    request::Warning,
+    sys::descriptors,
+};
+
+impl Supervisor {
+    /// The end, as the local disk records it.
+    pub(super) fn conclude(&mut self, ending: &Ending) {
+        self.over.get_or_insert_with(Instant::now);
+        while self.pump() {}
+        if let Some(leaf) = self.tree.leaf() {
+            leaf.remove();
+        }
+        self.pipe_end = None;
+        // On a full disk there is room for the mark, the history and the outcome now.
+        self.job.run.release_reserve();
+        self.job.spool.mark_end();
+        let outcome = &mut self.job.outcome;
+        outcome.elapsed_seconds.get_or_insert(self.begun.elapsed().as_secs_f64());
+        outcome.ended_at = Some(state::timestamp(SystemTime::now()));
+        self.job.recording.finish(outcome);
+        ending.write_to(outcome);
+        if outcome.state == State::Succeeded {
+            outcome.warnings.extend(silent_failures(outcome));
+        }
+        self.note_losses();
+        if let Some(history) = &self.job.history
+            && ending.has_begun()
+        {
+            let outcome = &self.job.outcome;
+            let ended = history::Ended {
+                run_id: outcome.run_id.clone(),
+                boot_id: outcome.boot_id.clone(),
+                state: outcome.state,
+                exit_code: outcome.exit_code.unwrap_or(125),
+                error: outcome.error.clone(),
+                at: outcome.ended_at.clone().unwrap_or_default(),
+            };
+            if let Err(error) = history.ended(&ended) {
+                self.warn(Warning::new(
+                    "end-not-recorded",
+                    error.chain(),
+                    "the next start may report this run as interrupted",
+                ));
+            }
+        }
+        let tail = self.hand_over_tail();
+        self.tell(&Notice::Concluded, tail.as_ref());
+        self.note_changed_script();
+    }
+
+    pub(super) fn note_losses(&mut self) {
+        if let Some(why) = self.job.spool.why_lost().map(str::to_owned) {
+            let lost = self.job.spool.dropped();
+            self.warn(Warning::new(
+                "output-lost",
+                format!("{lost} bytes of the output could not be kept on the local disk: {why}"),
+                "free space below the state directory",
+            ));
+        }
+    }
+
+    /// Says if the file on the share is not what ran any more. Bounded: the share may be dead by now.
+    pub(super) fn note_changed_script(&mut self) {
+        let Some((share, path)) = &self.job.original else { return };
+        let patience = self.job.flush_wait.min(Duration::from_secs(1));
+        let now = share.hash_now(path, patience);
+        let before = self.job.outcome.source.as_ref().and_then(|source| source.sha256.clone());
+        if let (Some(now), Some(before)) = (now, before)
+            && now != before
+        {
+            self.warn(Warning::new(
+                "script-changed",
+                format!("script `{path}` was changed on the share while it ran"),
+                "bash reads a script as it goes: what ran may be a mixture of both",
+            ));
+        }
+    }
+
+    /// Gives the mirror the tail of an output that was too long; returns it.
+    pub(super) fn hand_over_tail(&mut self) -> Option<File> {
+        match self.job.spool.finish_tail() {
+            Ok(Some(tail)) => {
+                let copy = tail.try_clone().ok();
+                self.job.mirror.stream(crate::output::spool::TAIL, tail);
+                self.asked = self.job.spool.taken();
+                copy
+            }
+            Ok(None) => None,
+            Err(error) => {
+                self.warn(Warning::new(
+                    "tail-not-kept",
+                    format!("cannot write the end of the output: {error}"),
+                    "free space below the state directory",
+                ));
+                None
+            }
+        }
+    }
+
+    /// Waits for the mirror, at most `flush_wait`; then everything there is true.
+    pub(super) fn flush(&mut self) {
+        // Counted from the script's end: what has been waited for since then is part of it.
+        let until = self.over.unwrap_or_else(Instant::now) + self.job.flush_wait;
+        self.is_ending = true;
+        self.publish(Durability::Relaxed);
+        self.finish_mirror();
+        self.wait_for_mirror(until);
+        self.is_mirrored = self.is_looked_at();
+        self.publish(Durability::Synced);
+        if !self.is_mirrored {
+            return;
+        }
+        self.finish_mirror();
+        self.wait_for_mirror(until);
+        if !self.is_looked_at() {
+            // The output is there, and the outcome that says so is not.
+            self.is_mirrored = false;
+            self.publish(Durability::Synced);
+        }
+    }
+
+    pub(super) fn wait_for_mirror(&mut self, until: Instant) {
+        let mut is_over = false;
+        while !self.job.mirror.is_complete() && self.job.mirror.is_alive() && !self.is_urgent && !is_over {
+            is_over = Instant::now() >= until;
+            self.turn(Some(until), None);
+        }
+    }
+
+    /// Asks the mirror for all that was kept so far. Of a tail it has what it was given.
+    pub(super) fn finish_mirror(&mut self) {
+        if !self.job.spool.has_tail() {
+            self.asked = self.job.spool.taken();
+        }
+        self.job.mirror.finish();
+    }
+
+    /// Whether all that was kept is on the share and was looked at there: leftovers may write on meanwhile.
+    pub(super) fn is_looked_at(&self) -> bool {
+        self.job.mirror.is_complete() && self.asked == self.job.spool.taken()
+    }
+
+    /// Tells the front, and lets the next `run` have its turn.
+    pub(super) fn report(&mut self, lock: Option<state::RunLock>) {
+        drop(lock);
+        let text = state::to_json(&self.job.outcome);
+        let outcome = descriptors::memory_file(c"outcome", &text).ok();
+        self.tell(&Notice::Ended, outcome.as_ref());
+        self.front = None;
+    }
+
+    /// What is left to do when nobody waits any more: the output of leftovers, a mirror that is late.
+    pub(super) fn stay(&mut self) {
+        let before = self.job.spool.taken();
+        self.job.spool.sync();
+        state::forget_oldest(&self.job.run, self.job.state_limit);
+        while self.pipe.is_some() && !self.is_urgent && self.stop.is_none() {
+            let until = (!self.is_mirrored && self.job.mirror.is_alive()).then(|| Instant::now() + OUTCOME_EVERY);
+            self.turn(until, None);
+            self.look_again();
+        }
+        if self.job.spool.taken() != before {
+            self.is_mirrored = false;
+            self.hand_over_tail();
+            self.publish(Durability::Relaxed);
+            self.finish_mirror();
+        }
+        self.let_mirror_finish();
+    }
+
+    /// While leftovers write now and then, the outcome follows: it is behind until what they wrote is there.
+    pub(super) fn look_again(&mut self) {
+        if self.is_mirrored {
+            return;
+        }
+        if self.job.outcome.output.mirror == Mirror::Current {
+            // True until a moment ago; whoever reads it now is told.
+            self.publish(Durability::Relaxed);
+        }
+        if self.job.spool.has_tail() {
+            return;
+        }
+        if self.is_looked_at() {
+            self.is_mirrored = true;
+            self.publish(Durability::Relaxed);
+            self.finish_mirror();
+        } else if self.asked != self.job.spool.taken() && self.written.elapsed() >= OUTCOME_EVERY {
+            self.publish(Durability::Relaxed);
+            self.finish_mirror();
+        }
+    }
+
+    /// Goes on with a mirror that is late, as long as it makes progress. Then `sync` has its turn.
+    pub(super) fn let_mirror_finish(&mut self) {
+        let patience = self.job.flush_wait.max(Duration::from_secs(1));
+        let since = Instant::now();
+        loop {
+            let moved = self.job.mirror.moved.max(since);
+            if !self.job.mirror.is_alive() || self.stop.is_some() || moved.elapsed() >= patience {
+                break;
+            }
+            if self.job.mirror.is_complete() {
+                if self.is_mirrored {
+                    return;
+                }
+                if !self.is_looked_at() {
+                    // A tail that could not be written here.
+                    break;
+                }
+                self.is_mirrored = true;
+                self.publish(Durability::Synced);
+                self.finish_mirror();
+            }
+            self.turn(Some(moved + patience), None);
+        }
+        self.is_mirrored = self.is_mirrored && self.job.mirror.is_complete();
+        self.job.mirror.abandon();
+        self.publish(Durability::Synced);
+    }
+}

@@ -1,0 +1,79 @@
+//! Ending the script's processes: asked first, then killed until nobody is left (CONTRACT 5).
+
+use super::{Supervisor, turn::reap};
+use std::time::{Duration, Instant};
+
+use crate::run::{
+    terminate::{self, Standstill},
+    tree::{self, Seen},
+};
+
+/// How long after a kill the next one comes, if somebody is left by then.
+const KILL_AGAIN_AFTER: Duration = Duration::from_millis(50);
+const KILL_AGAIN_AT_LAST: Duration = Duration::from_millis(400);
+
+impl Supervisor {
+    /// SIGTERM and SIGCONT, the grace, SIGKILL until nobody is left.
+    pub(super) fn end_tree(&mut self, grace: Duration, is_deadline: bool) {
+        let members = self.tree.members();
+
+        if is_deadline {
+            self.job.outcome.processes.at_deadline_count = members.len() as u64;
+            self.job.outcome.processes.at_deadline = tree::described(&members);
+        }
+
+        terminate::ask_to_end(&members);
+
+        let until = Instant::now() + grace;
+        self.is_urgent = false;
+        self.is_ending = true;
+        self.reap();
+        while !self.is_childless && Instant::now() < until && !self.is_urgent {
+            self.turn(Some(until), None);
+        }
+        let mut standstill = Standstill::from_now();
+        loop {
+            let round = Instant::now();
+
+            let alive = self.kill();
+
+            if alive.is_empty() && self.is_childless {
+                break;
+            }
+            if standstill.is_reached(&alive) {
+                self.job.outcome.processes.unkillable_count = alive.len() as u64;
+                self.job.outcome.processes.unkillable = tree::described(&alive);
+                break;
+            }
+            self.let_die(alive.len(), round.elapsed());
+        }
+        while self.pump() {}
+    }
+
+    /// Gives the killed, so many, time to die before the next round, which takes as long as the last one.
+    pub(super) fn let_die(&mut self, count: usize, round: Duration) {
+        /// Above it, each death is not looked at when it comes: the kernel goes through all children then,
+        /// and is busy enough with their ends.
+        const CROWD: usize = 200;
+        let pause = KILL_AGAIN_AFTER.max(round * 2).min(KILL_AGAIN_AT_LAST);
+        if count > CROWD {
+            std::thread::sleep(pause);
+            self.reap();
+            return;
+        }
+        let until = Instant::now() + pause;
+        while !self.is_childless && Instant::now() < until {
+            self.turn(Some(until), None);
+        }
+    }
+
+    pub(super) fn kill(&mut self) -> Vec<Seen> {
+        let Self { tree, script, exit, is_childless, .. } = self;
+        let alive = tree.kill(|| {
+            reap(*script, exit, is_childless);
+            *is_childless
+        });
+        self.reap();
+        alive
+    }
+}
