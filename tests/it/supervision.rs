@@ -8,6 +8,7 @@ mod escapes;
 mod leftovers;
 mod power;
 mod signals;
+mod sudo;
 
 use serde_json::Value;
 
