@@ -5,6 +5,7 @@ mod callers;
 mod crash;
 mod crowds;
 mod escapes;
+mod fallbacks;
 mod leftovers;
 mod power;
 mod signals;
