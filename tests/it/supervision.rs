@@ -7,6 +7,7 @@ mod crowds;
 mod escapes;
 mod fallbacks;
 mod leftovers;
+mod listed;
 mod power;
 mod signals;
 mod sudo;
