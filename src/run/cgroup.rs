@@ -91,9 +91,12 @@ impl Leaf {
     /// Kills everything in the leaf, and what it forks meanwhile. Without `cgroup.kill` (Linux before 5.14)
     /// it is frozen first, so that nothing can fork between the look and the kill.
     pub fn kill(&self) {
-        if fs::write(self.path.join("cgroup.kill"), "1").is_ok() {
-            return;
+        if fs::write(self.path.join("cgroup.kill"), "1").is_err() {
+            self.kill_frozen();
         }
+    }
+
+    fn kill_frozen(&self) {
         let _frozen = Frozen::new(&self.path);
         for seen in self.members().into_iter().filter_map(Seen::look) {
             seen.signal(Signal::SIGKILL);
@@ -223,4 +226,43 @@ pub fn sweep(prefix: &str) -> io::Result<()> {
         }
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::process::Command;
+    use std::time::Instant;
+
+    /// Four chains that fork and exit, deaf to SIGTERM, one of them in a leaf below.
+    const CHAINS: &str = "$SIG{TERM} = q(IGNORE); for (1 .. 3) { fork or last } while (1) { fork and exit }";
+
+    #[test]
+    fn without_the_kernels_own_kill_nobody_who_forks_is_left_either() {
+        for number in 0..5 {
+            let name = format!("ci-setup-test-{}-{number}", std::process::id());
+            let leaf = Leaf::create(&name).expect("a writable cgroup v2: the tests run as root");
+            fs::create_dir(leaf.path.join("below")).unwrap();
+            for procs in ["cgroup.procs", "below/cgroup.procs"] {
+                let enter = "echo 0 > \"$0\" && exec perl -e \"$1\"";
+                let mut shell = Command::new("sh");
+                shell.args(["-c", enter]).arg(leaf.path.join(procs)).arg(CHAINS);
+                assert!(shell.status().unwrap().success());
+            }
+            assert_ne!(fs::read_to_string(leaf.path.join("cgroup.events")).unwrap().find("populated 1"), None);
+            leaf.kill_frozen();
+            assert_eq!(fs::read_to_string(leaf.path.join("cgroup.freeze")).unwrap(), "0\n", "it is thawed again");
+            let killed = Instant::now();
+            let is_empty = || fs::read_to_string(leaf.path.join("cgroup.events")).unwrap().contains("populated 0");
+            while !is_empty() && killed.elapsed() < Duration::from_secs(3) {
+                std::thread::sleep(Duration::from_millis(5));
+            }
+            let survived = !is_empty();
+            let _ = fs::write(leaf.path.join("cgroup.kill"), "1");
+            std::thread::sleep(Duration::from_millis(20));
+            leaf.remove();
+            assert!(!survived, "round {number}: somebody forks on");
+            assert!(!leaf.path.exists());
+        }
+    }
 }

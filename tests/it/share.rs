@@ -1,6 +1,6 @@
 //! The share fails, and nobody waits and no byte is lost (CONTRACT 6 and 6.1).
 
-mod bench;
+pub mod bench;
 mod hanging;
 mod leftovers;
 mod limits;

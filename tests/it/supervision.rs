@@ -5,9 +5,12 @@ mod callers;
 mod crash;
 mod crowds;
 mod escapes;
+mod fallbacks;
 mod leftovers;
+mod listed;
 mod power;
 mod signals;
+mod sudo;
 
 use serde_json::Value;
 

@@ -1,0 +1,74 @@
+//! What the supervisor does where the kernel does not help: no `cgroup.kill`, processes that cannot die.
+
+use std::time::Duration;
+
+use faultfs::{Fault, Ops, Rule};
+use serde_json::Value;
+
+use super::{holding, outcome, prepare, run_with, wait_for_none};
+use crate::share::bench::{Bench, SHARE};
+use crate::support::{Place, Room, wait_until};
+
+#[test]
+fn nobody_is_left_where_a_write_to_cgroup_kill_fails() {
+    let room = Room::new("bookworm");
+    // As if the kernel were older than 5.14: the kill of the leaf is refused.
+    let script = "leaf=/sys/fs/cgroup$(sed -n s/^0:://p /proc/self/cgroup)\n\
+        mount --bind /dev/full $leaf/cgroup.kill && echo $leaf\n\
+        if echo 1 > $leaf/cgroup.kill; then exit 9; fi\n\
+        hold victim-1 & (setsid bash -c 'trap \"\" TERM; exec hold victim-2' &)\n\
+        (setsid perl -e '$0 = q(victim-3); $SIG{TERM} = q(IGNORE); fork; while (1) { fork and exit }' &)\n\
+        sleep 10000\n";
+    prepare(&room, script, "2s");
+    let ran = room.run(run_with(&[]));
+    assert_eq!(ran.code, 124, "{ran:?}");
+    assert!(ran.stdout.contains("/ci-setup"), "the script was in a leaf: {ran:?}");
+    assert!(holding(&room, "victim").is_empty());
+    wait_for_none(&room, "victim");
+    let outcome = outcome(&room);
+    assert_eq!(outcome["processes"]["unkillable"], serde_json::json!([]), "{outcome:#}");
+    let leaf = ran.stdout.lines().find(|line| line.contains("/ci-setup")).expect("the leaf");
+    assert!(room.bash(&format!("test ! -e {leaf} || grep 'populated 0' {leaf}/cgroup.events")).code == 0, "{leaf}");
+}
+
+#[test]
+fn a_process_that_cannot_die_is_listed_and_no_longer_waited_for() {
+    let hang = format!("printf x >> {SHARE}/Users/stuck");
+    // Beside the script, and the script's own first process.
+    for script in [
+        format!("cd /; echo begun; bash -c 'exec -a victim bash -c \"{hang}; true\"' & wait"),
+        format!("cd /; echo begun; exec -a victim bash -c '{hang}; true'"),
+    ] {
+        let bench = Bench::new();
+        std::fs::write(bench.share.backing().join("Users/stuck"), "").expect("a file");
+        bench.inline(&script, "2s");
+        bench.share.rule(Rule::new(Fault::Hang, Ops::WRITE).under("Users/stuck"));
+        let (ran, took) = bench.run(&["--grace", "1s", "--flush-wait", "1s"]);
+        assert_eq!((ran.code, ran.stdout.as_str()), (124, "begun\n"), "{script}: {}", ran.stderr);
+        // Time, grace, 5 s after the kill; flush wait and one second; a busy machine.
+        let (least, most) = (Duration::from_millis(7900), Duration::from_secs(8 + 1 + 1 + 2));
+        assert!(least <= took && took < most, "{script}: {took:?}");
+        let stuck = holding(&bench.room, "victim");
+        let [stuck] = &stuck[..] else { panic!("{script}: one process, not {stuck:?}") };
+        let state = std::fs::read_to_string(format!("/proc/{}/stat", stuck.pid)).expect("a process");
+        assert!(state.contains(") D "), "{script}: {state}");
+        let outcome = bench.outcome();
+        assert_eq!(outcome["state"], "timedOut", "{script}: {outcome:#}");
+        let processes = &outcome["processes"];
+        assert_eq!(processes["unkillableCount"], 1, "{script}: {processes:#}");
+        let listed: &Vec<Value> = processes["unkillable"].as_array().expect("a list");
+        assert_eq!(listed.len(), 1, "{script}: {processes:#}");
+        assert_eq!(listed[0]["pid"], stuck.pid_inside, "{script}: {processes:#}");
+        assert_eq!(listed[0]["user"], "root", "{script}: {processes:#}");
+        assert_eq!(listed[0]["command"], stuck.command, "{script}: {processes:#}");
+        assert_eq!(bench.spool(), b"begun\n", "{script}");
+        bench.share.heal();
+        wait_until("the end of who could not die", || match &holding(&bench.room, "victim")[..] {
+            [] => Ok(()),
+            some => Err(some.to_vec()),
+        });
+        bench.wait_until_nobody_records();
+        assert_eq!(bench.sync().code, 0, "{script}");
+        bench.assert_mirrored(&script);
+    }
+}
