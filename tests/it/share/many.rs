@@ -9,8 +9,8 @@ use super::bench::{Bench, SHARE};
 use crate::support::{Cgroups, Place, Room};
 
 #[test]
-fn thirty_agents_on_one_share_all_leave_complete_logs() {
-    const AGENTS: usize = 30;
+fn a_hundred_agents_on_one_share_all_leave_complete_logs() {
+    const AGENTS: usize = 100;
     // One machine plays many, which would share the names of their cgroups.
     let bench = Bench::within(Room::with_cgroups("bookworm", Cgroups::None), Options::like_smb());
     bench.inline("for i in {1..40}; do echo $CI_NAME $i; sleep 0.1; done; head -c 300000 /dev/urandom; exit 3", "100s");
