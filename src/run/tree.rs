@@ -128,15 +128,18 @@ fn describe(seen: &Seen) -> Option<Process> {
     })
 }
 
-/// The command line, bounded, or the program's name in brackets where there is none.
+/// The command line, bounded, or the program's name in brackets where there is none. It begins with a name in
+/// any case: the first word is what the share may see, and an empty `argv[0]` must not put an argument there.
 fn command_line(pid: i32) -> String {
     const LONGEST: usize = 512;
     let text = fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    let words: Vec<_> =
-        text.split(|byte| *byte == 0).filter(|word| !word.is_empty()).map(String::from_utf8_lossy).collect();
-    if words.is_empty() {
-        return format!("[{}]", program_name(pid));
+    let words = text.strip_suffix(&[0]).unwrap_or(&text).split(|byte| *byte == 0);
+    let mut words: Vec<_> = words.map(String::from_utf8_lossy).collect();
+    match words.first_mut() {
+        Some(first) if first.trim().is_empty() => *first = format!("[{}]", program_name(pid)).into(),
+        _ => {}
     }
+    words.retain(|word| !word.is_empty());
     let line = crate::error::one_line(&words.join(" "));
     match line.char_indices().nth(LONGEST) {
         Some((cut, _)) => format!("{}…", &line[..cut]),
