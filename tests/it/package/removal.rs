@@ -1,7 +1,7 @@
 //! Removed, installed again, purged; and sudo, which nothing may break.
 
 use super::{bare, deb, differences, dpkg_offline, listing, on_share, request, requested, runs, settle, with_package};
-use crate::support::{Machine, Place, SUITES};
+use crate::support::{Machine, Place, SUITES, wait_until};
 
 const SUDOERS: &str = "/etc/sudoers.d/zzz-ci-setup-agent";
 
@@ -66,9 +66,13 @@ fn it_comes_and_goes_in_the_making_of_an_image() {
 
 #[test]
 fn removing_it_ends_a_running_script_in_order() {
-    let mut machine =
-        requested("bookworm", "trap 'echo ended in order; exit 0' TERM\nsleep infinity & wait\n", "true\n");
+    let mut machine = requested(
+        "bookworm",
+        "trap 'echo ended in order; exit 0' TERM\n>/root/ready\nsleep infinity & wait\n",
+        "true\n",
+    );
     machine.boot();
+    wait_until("the script's trap", || machine.read("/root/ready").map(drop).ok_or("not set"));
     machine.run(["dpkg", "-r", "ci-setup-agent"]).ok();
     let logs = on_share(&machine, "ci-1", "creation", "output.log");
     assert_eq!(logs, ["ended in order\n"], "{}", machine.bash("journalctl -u ci-setup-agent").stdout);
