@@ -54,6 +54,19 @@ impl Ending {
         }
     }
 
+    /// The code that the script exited with by itself.
+    pub fn own_status(&self) -> Option<i32> {
+        match self {
+            Self::Exited(WaitStatus::Exited(_, code)) => Some(*code),
+            Self::Exited(_)
+            | Self::TimedOut(_)
+            | Self::Stopped(..)
+            | Self::StoppedBefore(_)
+            | Self::CannotStart(..)
+            | Self::Refused(_) => None,
+        }
+    }
+
     /// Writes it into the outcome: state, exit code, the script's exit, and the error.
     pub fn write_to(&self, outcome: &mut Outcome) {
         let took = took(outcome);

@@ -6,17 +6,34 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::environment;
+use super::environment::{self, Environment};
 use crate::{
     record::outcome::{self, Block, FailedCommand, Outcome},
     request::Warning,
     script::{Script, interpreter::Interpreter},
     settings::StepsMode,
-    steps::{Recorder, Starting, Step, Summary, Unavailable, Watch},
+    steps::{self, Recorder, Starting, Step, Summary, Unavailable, Watch, hook::Hook},
 };
 
 /// How long a start waits for the kernel to put the probes in; it usually takes some 15 ms.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The variable by which bash finds a file to read before a script.
+const BASH_ENV: &str = "BASH_ENV";
+
+/// Where a script runs, as far as the hook inside bash is concerned.
+#[derive(Clone, Debug)]
+pub enum Ground<'a> {
+    /// On the instance.
+    Machine {
+        /// What the run's processes carry.
+        token: &'a str,
+        /// Whose shells may write: root, and who is named in the script.
+        users: Vec<u32>,
+    },
+    /// In a rehearsal's room, in this folder of it, which is not there yet.
+    Room(PathBuf),
+}
 
 /// A recording in each of its conditions.
 #[derive(Debug)]
@@ -32,25 +49,65 @@ pub enum Recording {
 }
 
 impl Recording {
-    /// Has the probes put in, in the background. Whatever is in the way becomes a reason.
-    pub fn prepare(mode: StepsMode, script: &Script, run_id: &str) -> Self {
+    /// Has the probes put in, in the background, or the hook laid out. Whatever is in the way becomes a reason.
+    pub fn prepare(mode: StepsMode, script: &Script, run_id: &str, ground: &Ground<'_>) -> Self {
         let off = |reason: &str| Self::Off(reason.to_owned());
-        match mode {
-            StepsMode::Off => return off("--steps off"),
-            StepsMode::Hook => return off("the hook inside bash is not part of this version"),
-            StepsMode::Auto => {}
+        match ground {
+            Ground::Machine { .. } => steps::hook::sweep(),
+            Ground::Room(_) => {}
         }
-        if !nix::unistd::geteuid().is_root() {
-            return off("recording from outside takes root");
+        if mode == StepsMode::Off {
+            return off("--steps off");
         }
         let Some(bash) = bash_of(&script.interpreter) else {
             return off("only bash scripts are recorded");
         };
-        let text = script.text.as_slice();
-        match Starting::new(Watch { run_id, interpreter: &bash, script: text }) {
-            Ok(starting) => Self::Starting(Box::new(starting)),
-            Err(Unavailable(reason)) => Self::Off(reason),
+        let reason = match mode {
+            StepsMode::Off => return off("--steps off"),
+            StepsMode::Hook => None,
+            StepsMode::Auto if !nix::unistd::geteuid().is_root() => {
+                Some("recording from outside takes root".to_owned())
+            }
+            StepsMode::Auto => match Starting::new(Watch { run_id, interpreter: &bash, script: &script.text }) {
+                Ok(starting) => return Self::Starting(Box::new(starting)),
+                Err(Unavailable(reason)) => Some(reason),
+            },
+        };
+        let hook = match (ground, reason) {
+            (Ground::Machine { .. }, Some(reason)) => return Self::Off(reason),
+            (Ground::Machine { token, users }, None) => Hook::of_run(token, users),
+            (Ground::Room(folder), _) => Hook::new(folder, &[nix::unistd::geteuid().as_raw()]),
+        };
+        match hook {
+            Ok(hook) => Self::On(Box::new(Recorder::of_hook(hook, &script.text))),
+            Err(error) => Self::Off(format!("the hook inside bash cannot be laid out: {error}")),
         }
+    }
+
+    /// Lets the script's bash, and those that sudo starts, find the hook. What does not work is a warning.
+    pub fn adapt(&mut self, environment: &mut Environment, ground: &Ground<'_>) -> Option<Warning> {
+        let Self::On(recorder) = self else { return None };
+        let hook = recorder.hook()?;
+        if environment.get(BASH_ENV).is_some() {
+            let old = std::mem::replace(self, Self::Off(format!("`{BASH_ENV}` is set on this machine")));
+            if let Self::On(recorder) = old {
+                recorder.finish(None);
+            }
+            return None;
+        }
+        environment.set(BASH_ENV, &hook.variable());
+        let reached = match ground {
+            Ground::Machine { .. } => hook.reach_blocks(),
+            // The stand-in for sudo does it.
+            Ground::Room(_) => Ok(()),
+        };
+        reached.err().map(|error| {
+            Warning::new(
+                "steps-incomplete",
+                format!("the commands inside sudo blocks cannot be recorded: {error}"),
+                "leave out `--steps hook` where recording from outside is possible",
+            )
+        })
     }
 
     /// Waits a bounded time until the probes are in: what runs before that is not seen.
@@ -112,11 +169,12 @@ impl Recording {
 
     /// Ends the recording and writes all of it. A script that succeeded in spite of a failed command gets a
     /// warning for each of the first of them.
-    pub fn finish(&mut self, outcome: &mut Outcome) {
+    /// `status` is the script's own exit code, where it ended by itself.
+    pub fn finish(&mut self, outcome: &mut Outcome, status: Option<i32>) {
         self.write_to(outcome);
         let Self::On(recorder) = std::mem::replace(self, Self::Ended) else { return };
         let Summary { unavailable, count, failed: failures, failed_count, unfinished, lost_events, notes, .. } =
-            recorder.finish();
+            recorder.finish(status);
         outcome.steps.unavailable = unavailable;
         outcome.steps.count = count;
         outcome.steps.current = unfinished.map(|step| current(&step));

@@ -137,7 +137,7 @@ fn a_corpus_of_scripts_behaves_the_same_with_and_without_recording() {
             }
             retries += plain.len() - 1;
         }
-        let summary = recorder.finish();
+        let summary = recorder.finish(None);
         assert_eq!(summary.unavailable, None);
         steps += summary.count;
     }
