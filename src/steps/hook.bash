@@ -7,7 +7,7 @@
     case $__ci_f:$__ci_n:$- in
       (*/script:*) __ci_n=script;;
       (*/block:c:*) __ci_n=string;;
-      (*/block::*s*) __ci_n=input;;
+      (*/block::*) __ci_n=input;;
       (*) __ci_n=;;
     esac
     case $__ci_n:${__ci_u//\\?/} in

@@ -135,6 +135,9 @@ impl Timeline {
                 self.shells.push(shell);
                 self.follow(self.shells.len() - 1, time, hit);
             }
+            // `sudo -i bash` runs a login shell with `-c bash`, which no text of the script's is for. What it
+            // starts is what the step is about.
+            None if hit.input == Input::CommandString => {}
             None => self.remember_unrecorded(pid),
         }
     }

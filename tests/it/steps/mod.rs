@@ -6,6 +6,7 @@ mod costs;
 mod differs;
 mod hook;
 mod leaves;
+mod machines;
 mod sees;
 
 use std::fs::File;
