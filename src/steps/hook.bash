@@ -1,3 +1,18 @@
+# Read by bash before a script (BASH_ENV): a DEBUG trap that appends a line of numbers before each simple command.
+#
+#   H PID TIME KIND                                     a bash has read this: of a script, a string (-c), an input
+#   C PID TIME NUMBER LINE STATUS PIPE SOURCES SUBSHELL WHAT    it is about to execute a command; see entry.rs
+#
+# The script is to notice as little as can be: that is the reason for every oddity here.
+# - `for u in "$_"` keeps `$_`, and the last argument of each last command puts it back.
+# - `2>&-` hides what `set -x` would show, and what fails: a file that is gone, a full disk.
+# - `${X-}`, `||` and a status of 0 are for `set -u`, `set -e` and extdebug.
+# - Arrays, because `set -a` would hand plain variables on to programs. No functions: they would be listed.
+# - The file is the redirection's target by an index, which runs past the end of the array after so many lines;
+#   a redirection that fails takes the trap away.
+# - WHAT is q for a command that would show the trap, or whose effect would: then it goes before that command runs.
+# - `((` and `[[` put their own names into messages; before bash 5.2 the last of the trap's commands does, too.
+# - A login shell that sudo starts for `sudo -i bash` hands the hook on to that bash. Nobody else inherits it.
 {
   for __ci_s in "$_"; do
     declare -a __ci_u __ci_n __ci_f __ci_p

@@ -2,10 +2,8 @@
 
 use serde_json::Value;
 
-use crate::support::{
-    Machine, Place,
-    setup::{Request, run_json},
-};
+use super::recorded_run;
+use crate::support::{Machine, Place, setup::Request};
 
 /// Every way into a block that scripts use; in each of them one command fails and is passed over.
 const SCRIPT: &str = "\
@@ -51,18 +49,18 @@ fn failed(outcome: &Value) -> Vec<(u64, u64, &str)> {
 fn tells_the_failing_line(suite: &str) {
     let machine = Machine::booted(suite);
     for source in ["auto", "hook"] {
-        let (code, outcomes) = run_json(&machine, &Request::creation(SCRIPT), &["--rerun", "--steps", source]);
-        assert_eq!((code, failed(&outcomes[0])), (0, FAILED.to_vec()), "{source}: {:#}", outcomes[0]);
-        let log = format!("/var/lib/ci-setup-agent/runs/{}/output.log", outcomes[0]["runId"].as_str().expect("an id"));
+        let (code, outcome) = recorded_run(&machine, &Request::creation(SCRIPT), source, &[]);
+        assert_eq!((code, failed(&outcome)), (0, FAILED.to_vec()), "{source}: {:#}", outcome);
+        let log = format!("/var/lib/ci-setup-agent/runs/{}/output.log", outcome["runId"].as_str().expect("an id"));
         let log = machine.read(log).expect("a log");
         assert!(log.ends_with("nosuch-four: command not found\n0\nend\n"), "{source}: {log}");
 
         let endless = Request::creation(ENDLESS).with("timeout", "3s");
-        let (code, outcomes) = run_json(&machine, &endless, &["--rerun", "--steps", source, "--grace", "1s"]);
-        let message = outcomes[0]["error"]["message"].as_str().expect("a message");
+        let (code, outcome) = recorded_run(&machine, &endless, source, &["--grace", "1s"]);
+        let message = outcome["error"]["message"].as_str().expect("a message");
         let told = "timed out in line 5 of the script, line 2 of the azureuser block: `sleep 1000`, after ";
         assert!(message.starts_with(told), "{source}: {message}");
-        assert_eq!((code, outcomes[0]["steps"]["current"]["line"].as_u64()), (124, Some(5)), "{source}");
+        assert_eq!((code, outcome["steps"]["current"]["line"].as_u64()), (124, Some(5)), "{source}");
     }
     let left = machine.bash("ls -d /var/tmp/ci-setup-agent.* /etc/sudoers.d/zzz-ci-setup-agent-*; visudo -c");
     assert!(left.code == 0 && !left.stdout.contains("-steps-") && !left.stdout.contains("/var/tmp"), "{left:?}");

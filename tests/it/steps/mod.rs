@@ -7,6 +7,7 @@ mod differs;
 mod hook;
 mod leaves;
 mod machines;
+mod runs;
 mod sees;
 
 use std::fs::File;
@@ -17,6 +18,13 @@ use std::time::{Duration, Instant};
 
 use ci_setup_agent::steps::{Recorder, Starting, Step, Summary, Watch, hook::Hook};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::Value;
+
+use crate::support::{
+    Place,
+    setup::{Request, run_json},
+    wait_until,
+};
 
 /// What a recorded script left.
 pub struct Recorded {
@@ -26,6 +34,17 @@ pub struct Recorded {
     pub output: String,
     /// How it ended.
     pub status: ExitStatus,
+}
+
+/// Runs a creation script in a place until its steps could be recorded: on a busy machine the kernel may need
+/// longer for the probes than a run waits.
+pub fn recorded_run(place: &impl Place, request: &Request, source: &str, options: &[&str]) -> (i32, Value) {
+    wait_until("a run that is recorded", || {
+        let (code, mut outcomes) = run_json(place, request, &[&["--rerun", "--steps", source], options].concat());
+        let outcome = outcomes.remove(0);
+        let is_late = outcome["steps"]["unavailable"] == "the kernel took too long to put the probes in";
+        if is_late { Err(outcome) } else { Ok((code, outcome)) }
+    })
 }
 
 /// Starts a recorder for `script`, by `bash`.
