@@ -50,7 +50,7 @@ fn tells_the_failing_line(suite: &str) {
     let machine = Machine::booted(suite);
     for source in ["auto", "hook"] {
         let (code, outcome) = recorded_run(&machine, &Request::creation(SCRIPT), source, &[]);
-        assert_eq!((code, failed(&outcome)), (0, FAILED.to_vec()), "{source}: {:#}", outcome);
+        assert_eq!((code, failed(&outcome)), (0, FAILED.to_vec()), "{source}: {outcome:#}");
         let log = format!("/var/lib/ci-setup-agent/runs/{}/output.log", outcome["runId"].as_str().expect("an id"));
         let log = machine.read(log).expect("a log");
         assert!(log.ends_with("nosuch-four: command not found\n0\nend\n"), "{source}: {log}");
