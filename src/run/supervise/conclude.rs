@@ -21,7 +21,7 @@ impl Supervisor {
     /// The end, as the local disk records it.
     pub(super) fn conclude(&mut self, ending: &Ending) {
         self.over.get_or_insert_with(Instant::now);
-        while self.pump() {}
+        self.pump_out();
         if let Some(leaf) = self.tree.leaf() {
             leaf.remove();
         }
