@@ -35,9 +35,9 @@ pub enum Order {
 pub enum Notice {
     /// The first process is there.
     Begun,
-    /// The script's part is over, and this is all of its output; the descriptor that comes along is the
-    /// tail of an output that was too long.
-    Concluded,
+    /// The script's part has been over for this time, and this is all of its output; the descriptor that comes
+    /// along is the tail of an output that was too long.
+    Concluded(Duration),
     /// The run has ended; the descriptor that comes along holds the outcome.
     Ended,
 }

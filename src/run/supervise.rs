@@ -236,7 +236,7 @@ impl Supervisor {
         let until = Instant::now() + DRAIN;
         self.pipe_rests_until = None;
         loop {
-            while self.pump() {}
+            self.pump_out();
             if self.pipe.is_none() || self.is_childless || Instant::now() >= until {
                 return;
             }

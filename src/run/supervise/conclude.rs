@@ -20,8 +20,8 @@ use crate::{
 impl Supervisor {
     /// The end, as the local disk records it.
     pub(super) fn conclude(&mut self, ending: &Ending) {
-        self.over.get_or_insert_with(Instant::now);
-        while self.pump() {}
+        let over = *self.over.get_or_insert_with(Instant::now);
+        self.pump_out();
         if let Some(leaf) = self.tree.leaf() {
             leaf.remove();
         }
@@ -59,7 +59,7 @@ impl Supervisor {
             }
         }
         let tail = self.hand_over_tail();
-        self.tell(&Notice::Concluded, tail.as_ref());
+        self.tell(&Notice::Concluded(over.elapsed()), tail.as_ref());
         self.note_changed_script();
     }
 

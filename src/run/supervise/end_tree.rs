@@ -47,7 +47,7 @@ impl Supervisor {
             }
             self.let_die(alive.len(), round.elapsed());
         }
-        while self.pump() {}
+        self.pump_out();
     }
 
     /// Gives the killed, so many, time to die before the next round, which takes as long as the last one.

@@ -8,6 +8,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    fcntl::{FcntlArg, fcntl},
     poll::{PollFd, PollFlags, ppoll},
     sys::{signal::Signal, wait::WaitStatus},
     unistd::Pid,
@@ -87,6 +88,15 @@ impl Supervisor {
                 false
             }
         }
+    }
+
+    /// Takes all that is in the pipe now, and not what comes meanwhile: whoever writes on and on would have this
+    /// process read for ever.
+    pub(super) fn pump_out(&mut self) {
+        let Some(pipe) = &self.pipe else { return };
+        let holds = fcntl(pipe, FcntlArg::F_GETPIPE_SZ).map_or(1 << 20, i32::cast_unsigned);
+        let end = self.job.spool.taken() + u64::from(holds);
+        while self.job.spool.taken() < end && self.pump() {}
     }
 
     pub(super) fn take_signals(&mut self) {
