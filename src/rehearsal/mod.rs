@@ -66,10 +66,12 @@ impl Room {
         "root"
     }
 
-    /// Puts the stand-in for sudo before the real one.
+    /// Puts the stand-ins for sudo and su before the real ones.
     pub fn adapt(&self, environment: &mut Environment) {
-        let path = environment.get("PATH").unwrap_or_default().to_owned();
-        environment.set("PATH", &format!("{}:{path}", self.at("bin").display()));
+        let mut path = self.at("bin").into_os_string();
+        path.push(":");
+        path.push(environment.get("PATH").unwrap_or_default());
+        environment.set("PATH", path);
     }
 }
 

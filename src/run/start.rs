@@ -77,7 +77,7 @@ impl Invocation {
             words.push(word(argument.as_bytes())?);
         }
         let mut environment = environment.clone();
-        environment.set("PWD", &script.folder.to_string_lossy());
+        environment.set("PWD", &script.folder);
         Ok(Self { program, words, environment: environment.to_exec(), folder: script.folder.clone() })
     }
 

@@ -45,15 +45,16 @@ fn the_environment_is_as_promised_and_nothing_is_inherited() {
 #[test]
 fn the_machines_variables_are_those_that_pam_gives_a_login() {
     let text = "PATH=\"/opt/conda/bin:/usr/bin:/bin\"\nLANG=de_DE.UTF-8\nexport A=\"two words\"\n  B='x' # comment\nC=a#b\n\
-                D=$HOME\nE=\nF-G=bad\nH=say \"hi\"\n#I=no\nJ\n";
+                D=$HOME\nE=\nF-G=bad\nH=say \"hi\"\n#I=no\nJ\nK=one\\\n  two\nL=cr\r\nM='it''s\"\nN= blank \nO=\"\"\n";
     let room = Room::new("bookworm");
     room.write("/etc/environment", text, 0o644);
-    let show = "env | grep -E '^(PATH|LANG|[A-J](-G)?)=' | sort";
+    let show = "env | grep -aE '^(PATH|LANG|[A-O](-G)?)=' | sort";
     let found = run(&room, &Request::creation(show)).ok();
     // The oracle: pam_env itself, on its way into a program that changes nothing.
     let login = room.bash(&format!("sudo -u azureuser env -u PATH true; su azureuser -s /bin/bash -c \"{show}\""));
     let [found, login] = [found, login.ok()].map(|text| parsed(&text));
-    for name in ["LANG", "A", "B", "C", "D", "E", "H"] {
+    for name in ["LANG", "A", "B", "C", "D", "E", "H", "K", "L", "M", "N", "O"] {
+        assert!(login.contains_key(name), "{name}: {login:?}");
         assert_eq!(found.get(name), login.get(name), "{name}: {found:?} {login:?}");
     }
     assert_eq!(found.get("PATH").map(String::as_str), Some("/opt/conda/bin:/usr/bin:/bin"));
