@@ -88,6 +88,12 @@ fn the_first_line_names_the_interpreter_and_otherwise_it_is_bash() {
         ("#!/bin/sh\necho sh=$BASH", "sh=\n".into()),
         ("#!/usr/bin/env bash\necho $BASH_VERSION | cut -c1", "5\n".into()),
         ("#!/bin/bash -eu\nfalse\necho no", String::new()),
+        ("#!/usr/bin/env -S bash -e\necho $0 $2\nfalse\necho no", format!("{own} y z\n")),
+        // A copy in which the line ends were put right still is the script by its name.
+        ("#!/bin/bash\r\n[[ ${BASH_SOURCE[0]} == $0 ]] && echo $BASH_SOURCE\r\n", format!("{own}\n")),
+        ("#!/usr/bin/env -S bash -e\r\necho $0 $2\r\nfalse\r\necho no", format!("{own} y z\n")),
+        ("#!/bin/sh -e\r\necho $0 $2\r\nfalse\r\necho no", format!("{own} y z\n")),
+        ("#!/usr/bin/env sh\r\ntrap 'echo bye' EXIT\r\necho $0 $2; exit 3\r\n", format!("{own} y z\nbye\n")),
         ("#! /usr/local/bin/tell  a b \n", format!("(a b)({own})(x)(y z)")),
         ("#!/usr/bin/perl\nprint \"perl $0 @ARGV\"", format!("perl {own} x y z")),
         ("#!/bin/bash\r\necho ok\r\n", "ok\n".into()),
