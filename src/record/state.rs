@@ -359,16 +359,28 @@ fn not_writable(path: &Path, error: io::Error) -> Error {
 }
 
 /// Removes the oldest runs until all together take at most `limit` bytes of the disk; 0 means any number.
-/// Never `current`, and never a run that somebody still records. Nothing on the share is touched.
+/// Never `current`, never a run that somebody still records, and none of another instance, whose disk was captured.
+/// Nothing on the share is touched.
 pub fn forget_oldest(current: &RunDir, limit: u64) {
     let Some(state) = current.path.parent().and_then(Path::parent) else { return };
     if limit == 0 {
         return;
     }
     let runs = StateDir { root: state.to_owned() }.runs();
-    let sizes: Vec<u64> = runs.iter().map(RunDir::disk_usage).collect();
-    let mut total: u64 = sizes.iter().sum();
-    for (run, size) in runs.iter().zip(sizes) {
+    let sized = |run: RunDir| {
+        let size = run.disk_usage();
+        (run, size)
+    };
+    let mut runs: Vec<(RunDir, u64)> = runs.into_iter().map(sized).collect();
+    let sum = |runs: &[(RunDir, u64)]| -> u64 { runs.iter().map(|(_, size)| size).sum() };
+    if sum(&runs) <= limit {
+        return;
+    }
+    let identity = |run: &RunDir| run.outcome()?.instance.map(|instance| instance.identity);
+    let own = identity(current);
+    runs.retain(|(run, _)| identity(run).is_none_or(|identity| own.as_ref().is_none_or(|own| *own == identity)));
+    let mut total = sum(&runs);
+    for (run, size) in &runs {
         if total <= limit {
             return;
         }
