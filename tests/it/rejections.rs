@@ -102,6 +102,15 @@ fn rows() -> Vec<Row> {
             &["did you mean `Users/admin/setup.sh`"],
         ),
         row("a path on the machine", on_share("/etc/x.sh"), "script-not-found", &["etc"]),
+        row("a link to nowhere", on_share("Users/admin/dangling.sh"), "script-not-found", &["a link to `gone.sh`"]),
+        row("a link to itself", on_share("Users/admin/loop.sh"), "script-not-found", &["a link to `loop.sh`"]),
+        row("a name that cannot be", on_share(&format!("{}.sh", "x".repeat(300))), "script-not-found", &[]),
+        row(
+            "a signed path",
+            source("workspace", "Users/x.sh?sv=1&sig=SECRET"),
+            "bad-script-data",
+            &["nothing is downloaded"],
+        ),
         row("a missing folder", on_share("Users/nobody/x.sh"), "script-not-found", &["Users/nobody"]),
         row("a folder", on_share("Users/admin/folder.sh"), "is-a-folder", &[]),
         row("a FIFO", on_share("Users/admin/fifo.sh"), "not-a-regular-file", &[]),
@@ -123,8 +132,11 @@ fn room() -> Room {
     room.write(format!("{SHARE}/Users/admin/setup.sh"), TRACE, 0o644);
     room.write(format!("{SHARE}/Users/admin/empty.sh"), "", 0o644);
     room.write("/root/evil.sh", TRACE, 0o755);
-    room.bash(&format!("cd {SHARE}/Users/admin && mkdir folder.sh && mkfifo fifo.sh && ln -s /root/evil.sh out.sh"))
-        .ok();
+    room.bash(&format!(
+        "cd {SHARE}/Users/admin && mkdir folder.sh && mkfifo fifo.sh && ln -s /root/evil.sh out.sh &&\
+         ln -s gone.sh dangling.sh && ln -s loop.sh loop.sh"
+    ))
+    .ok();
     room
 }
 
