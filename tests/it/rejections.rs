@@ -220,8 +220,12 @@ fn a_missing_or_bad_identity_is_refused() {
 fn a_machine_without_the_user_is_refused_before_anything_ran() {
     let room = room();
     let request = Request::creation(TRACE).text();
-    let ran = call(&room, request.as_bytes(), &[&IDENTITY[..], &["--user", "nobody-here", "--json"]].concat());
-    assert_rejected(&outcomes(&ran)[0], "no-such-user", 125, "no user");
+    // A number is nobody's name, even where somebody has it as user id.
+    for user in ["nobody-here", "1000", "-x", ""] {
+        let user = format!("--user={user}");
+        let ran = call(&room, request.as_bytes(), &[&IDENTITY[..], &[user.as_str(), "--json"]].concat());
+        assert_rejected(&outcomes(&ran)[0], "no-such-user", 125, &user);
+    }
     assert!(!mirrors(&room, "request").is_empty(), "told on the share");
     assert_nothing_ran(&room, "no user");
 }
