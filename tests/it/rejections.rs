@@ -336,29 +336,33 @@ fn a_share_that_is_not_mounted_in_time_is_refused_and_its_empty_place_stays_empt
 #[test]
 fn bad_options_are_refused_with_one_error_and_one_hint() {
     let room = room();
-    for options in [
-        &["--grace", "x"][..],
-        &["--grace", "PT5S"],
-        &["--output-limit", "1X"],
-        &["--only", "both"],
-        &["--leftovers", "eat"],
-        &["--no-such-option"],
-        &["--name"],
-        &["one", "two"],
-        &["--steps", "maybe"],
+    for (options, hint) in [
+        (&["--grace", "x"][..], "such as `90s`"),
+        (&["--grace", "PT5S"], "write `5s`"),
+        (&["--output-limit", "1X"], "such as 512M"),
+        (&["--only", "both"], "creation, startup"),
+        (&["--leftovers", "eat"], "keep, kill"),
+        (&["--no-such-option"], ""),
+        (&["--name"], ""),
+        (&["one", "two"], ""),
+        (&["--steps", "maybe"], "auto, hook, off"),
     ] {
         let options = [&IDENTITY[..], options].concat();
         let ran = call(&room, Request::creation(TRACE).text().as_bytes(), &options);
         assert_eq!((ran.code, ran.stdout.as_str()), (125, ""), "{options:?}: {ran:?}");
         assert_eq!(ran.stderr.lines().count(), 2, "{options:?}: {ran:?}");
         assert_error_and_hint(&ran);
+        assert!(ran.stderr.lines().nth(1).is_some_and(|line| line.contains(hint)), "{options:?}: {ran:?}");
         let ran = call(&room, Request::creation(TRACE).text().as_bytes(), &[&["--json"], &options[..]].concat());
         assert_rejected(&outcomes(&ran)[0], "bad-option", 125, "an option");
         assert_nothing_ran(&room, "bad option");
     }
     let by_variable = room.call(["ci-setup-agent", "run", "-"]).env("CI_SETUP_GRACE", "soon").run();
-    assert_eq!(by_variable.code, 125, "{by_variable:?}");
+    assert_eq!((by_variable.code, by_variable.stdout.as_str()), (125, ""), "{by_variable:?}");
     assert_error_and_hint(&by_variable);
+    let json =
+        room.call(["ci-setup-agent", "run", "-"]).env("CI_SETUP_GRACE", "soon").env("CI_SETUP_JSON", "true").run();
+    assert_rejected(&outcomes(&json)[0], "bad-option", 125, "a variable");
     let unreadable = run(&room, &Request::creation("true")).code;
     assert_eq!(unreadable, 0);
     let missing = room.run(["ci-setup-agent", "run", "/root/none.json", "--json"]);
