@@ -112,8 +112,7 @@ fn the_stand_in_does_in_every_spelling_what_sudo_does() {
     let tell = "echo $USER $LOGNAME ${HOME##*/} ${MAIL##*/} ${PWD##*/} [$LEAK$OTHER] [$A] $0 $SUDO_USER; shopt -q login_shell && echo login; \
                 echo $PATH | grep -c sbin";
     let block = format!("<<'EOF'\n{tell}\nEOF");
-    let mut script =
-        "export LEAK=yes OTHER=o A=outer; mkdir -p Users/at; cd Users/at\n".to_owned();
+    let mut script = "export LEAK=yes OTHER=o A=outer; mkdir -p Users/at; cd Users/at\n".to_owned();
     let mut add = |line: String| {
         let name = line.lines().next().unwrap_or_default().replace('\'', "");
         script += &format!("echo '== {name}'\n{line}\necho $?\n");
