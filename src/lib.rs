@@ -29,6 +29,7 @@ pub mod steps;
 pub mod sys;
 
 use clap::error::ErrorKind;
+use nix::sys::stat::{Mode, umask};
 
 use cli::{Cli, Command, SchemaOf};
 use error::{Code, Error, Result};
@@ -39,6 +40,8 @@ pub fn start() -> u8 {
     if let Some(code) = rehearsal::stand_in() {
         return code;
     }
+    // What is made here has the rights that it is given, whoever calls: others read the share.
+    umask(Mode::from_bits_truncate(0o022));
     let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => return explain(&error),

@@ -14,7 +14,7 @@ use std::{
     io::{self, Write},
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     },
     path::{Path, PathBuf},
     time::SystemTime,
@@ -54,13 +54,14 @@ impl StateDir {
     /// Opens the state directory and makes it where it is missing, mode 0700.
     ///
     /// # Errors
-    /// `state-not-writable`, and `state-newer` where a newer agent made it.
+    /// `state-not-writable`, `writable-by-others`, and `state-newer` where a newer agent made it.
     pub fn open(root: &Path) -> Result<Self> {
         let cannot = |error| not_writable(root, error);
         if root.exists() {
             nix::unistd::access(root, nix::unistd::AccessFlags::W_OK).map_err(|errno| cannot(errno.into()))?;
         }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(cannot)?;
+        keep_to_ourselves(root).map_err(cannot)??;
         let version = root.join("version");
         match fs::read_to_string(&version) {
             Ok(text) => Self::check_version(root, &text)?,
@@ -261,10 +262,7 @@ impl RunDir {
     /// Bytes that the run's files take on the disk.
     fn disk_usage(&self) -> u64 {
         let files = fs::read_dir(&self.path).into_iter().flatten().flatten();
-        files
-            .filter_map(|file| file.metadata().ok())
-            .map(|file| std::os::unix::fs::MetadataExt::blocks(&file) * 512)
-            .sum()
+        files.filter_map(|file| file.metadata().ok()).map(|file| file.blocks() * 512).sum()
     }
 
     /// Claims the run's files for this process and those it forks; `None` where another process still
@@ -322,6 +320,24 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         result => result,
     }
+}
+
+/// Sees to it that a state directory is this user's alone: who may write there decides what runs as root.
+fn keep_to_ourselves(root: &Path) -> io::Result<Result<()>> {
+    let found = fs::metadata(root)?;
+    if found.uid() != nix::unistd::geteuid().as_raw() || found.mode() & 0o022 != 0 {
+        return Ok(Err(Error::new(
+            Code::WritableByOthers,
+            format!("state directory `{}` may be written by others than root", root.display()),
+            format!("chown root {0} && chmod 0700 {0}, or choose another one with --state", root.display()),
+        )));
+    }
+    // A folder that holds other things as well is somebody's choice.
+    let is_ours = || Ok::<_, io::Error>(root.join("version").exists() || fs::read_dir(root)?.next().is_none());
+    if found.mode() & 0o077 != 0 && is_ours()? {
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(Ok(()))
 }
 
 /// Replaces a file atomically: whoever reads it finds the old content or the new one.

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use crate::support::{
     Place, Room, SHARE, SUITES,
     call::Ran,
-    setup::{IDENTITY, Request, only, outcome_in, run, run_call, run_with, runs},
+    setup::{IDENTITY, Request, mirrors, only, outcome_in, run, run_call, run_with, runs},
 };
 
 const VIEW: &str = "/home/azureuser/cloudfiles/code";
@@ -127,10 +127,20 @@ fn a_script_gets_no_input_a_session_of_its_own_and_umask_022() {
     let room = Room::new("bookworm");
     let script = "readlink /proc/$$/fd/0; cat | wc -c; umask; ulimit -c\n\
                   [ $(ps -o sid= $$) = $$ ] && [ $(ps -o pgid= $$) = $$ ] && echo own; [ -t 1 ] || echo no terminal";
-    let words = ["bash", "-c", "umask 077; ulimit -c 0; exec ci-setup-agent run /root/request.json \"$@\"", "-"];
+    let words = [
+        "bash",
+        "-c",
+        "mkdir -m 755 /var/lib/ci-setup-agent; umask 077; ulimit -c 0; exec ci-setup-agent run /root/request.json \"$@\"",
+        "-",
+    ];
     room.write("/root/request.json", Request::creation(script).text(), 0o600);
     let call = room.call(words.into_iter().chain(IDENTITY).map(str::to_owned)).input("typed");
     assert_eq!(call.run().ok(), "/dev/null\n0\n0022\n0\nown\nno terminal\n");
+    // What the caller's mask says is nothing to those who read the share.
+    let folder = only(mirrors(&room, "creation"));
+    let modes =
+        room.bash(&format!("stat -c %a /var/lib/ci-setup-agent {folder} {folder}/output.log {folder}/outcome.json"));
+    assert_eq!(modes.ok(), "700\n755\n644\n644\n");
 }
 
 #[test]

@@ -302,8 +302,14 @@ fn a_state_directory_that_is_newer_or_cannot_be_written_is_refused() {
     room.write("/srv/newer/version", "99\n", 0o600);
     room.write("/srv/file", "", 0o600);
     room.bash("mkdir /srv/ro && mount -t tmpfs -o ro tmpfs /srv/ro").ok();
-    let states =
-        [("/srv/newer", "state-newer"), ("/srv/file", "state-not-writable"), ("/srv/ro", "state-not-writable")];
+    room.bash("mkdir -m 700 /srv/theirs && chown azureuser /srv/theirs && mkdir -m 1777 /srv/wide").ok();
+    let states = [
+        ("/srv/newer", "state-newer"),
+        ("/srv/file", "state-not-writable"),
+        ("/srv/ro", "state-not-writable"),
+        ("/srv/theirs", "writable-by-others"),
+        ("/srv/wide", "writable-by-others"),
+    ];
     for (state, code) in states {
         let options = [&IDENTITY[..], &["--state", state]].concat();
         let ran = call(&room, Request::creation(TRACE).text().as_bytes(), &options);
@@ -315,6 +321,10 @@ fn a_state_directory_that_is_newer_or_cannot_be_written_is_refused() {
         assert_rejected(&told, code, 125, state);
         assert_nothing_ran(&room, state);
     }
+    assert_eq!(
+        room.bash("stat -c '%a %U' /srv/theirs /srv/wide; ls /srv/theirs /srv/wide | wc -l").ok(),
+        "700 azureuser\n1777 root\n3\n"
+    );
 }
 
 #[test]
