@@ -2,7 +2,7 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
+use clap::{Arg, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
 
 use crate::{
     check::Format,
@@ -18,6 +18,30 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads the command line and the variables of its options. A variable that is set to nothing counts as not set:
+    /// that is how units and pipelines leave one out.
+    ///
+    /// # Errors
+    /// Those of clap; help and version are among them.
+    pub fn read() -> Result<Self, clap::Error> {
+        let without_empty_variable = |arg: Arg| {
+            let value = arg.get_env().and_then(std::env::var_os);
+            if value.is_some_and(|value| value.is_empty()) { arg.env(None::<&'static str>) } else { arg }
+        };
+        let mut command = Self::command().mut_subcommands(|command| command.mut_args(without_empty_variable));
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+
+    /// Whether JSON is asked for, for a command line that could not be read.
+    pub fn asks_for_json() -> bool {
+        const NO: [&str; 7] = ["", "0", "f", "false", "n", "no", "off"];
+        let by_variable = std::env::var("CI_SETUP_JSON").is_ok_and(|value| !NO.contains(&&*value.to_lowercase()));
+        by_variable || std::env::args_os().any(|word| word == "--json")
+    }
 }
 
 /// What to do.

@@ -4,6 +4,7 @@
 
 use std::fmt;
 
+use nix::errno::Errno;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -60,7 +61,7 @@ impl Error {
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             text.push_str(": ");
-            text.push_str(&one_line(&error.to_string()));
+            text.push_str(&one_line(&in_words(error)));
             cause = error.source();
         }
         text
@@ -77,6 +78,15 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_deref().map(|source| source as _)
     }
+}
+
+/// A cause as people read it: errors of the system in its own words, without their numbers.
+fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
+    let number = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
+    let errno = error.downcast_ref::<Errno>().copied().or(number.map(Errno::from_raw));
+    let Some(errno) = errno else { return error.to_string() };
+    let text = errno.desc();
+    text[..1].to_lowercase() + &text[1..]
 }
 
 /// Line ends and other control characters made visible: names come from requests and file systems.
@@ -163,7 +173,7 @@ codes! {
     NoSuchUser => 125,
     /// `run` was called without root.
     NotRoot => 125,
-    /// Someone other than root may write the request or the config file.
+    /// Someone other than root may write the request, the config file or the state directory.
     WritableByOthers => 125,
     /// There is no request: none given, none in `/etc/ci-setup-agent`, none kept.
     NoRequest => 125,

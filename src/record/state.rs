@@ -14,7 +14,7 @@ use std::{
     io::{self, Write},
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     },
     path::{Path, PathBuf},
     time::SystemTime,
@@ -57,13 +57,14 @@ impl StateDir {
     /// Opens the state directory and makes it where it is missing, mode 0700.
     ///
     /// # Errors
-    /// `state-not-writable`, and `state-newer` where a newer agent made it.
+    /// `state-not-writable`, `writable-by-others`, and `state-newer` where a newer agent made it.
     pub fn open(root: &Path) -> Result<Self> {
         let cannot = |error| not_writable(root, error);
         if root.exists() {
             nix::unistd::access(root, nix::unistd::AccessFlags::W_OK).map_err(|errno| cannot(errno.into()))?;
         }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(cannot)?;
+        keep_to_ourselves(root).map_err(cannot)??;
         let version = root.join("version");
         match fs::read_to_string(&version) {
             Ok(text) => Self::check_version(root, &text)?,
@@ -270,10 +271,7 @@ impl RunDir {
     /// Bytes that the run's files take on the disk.
     fn disk_usage(&self) -> u64 {
         let files = fs::read_dir(&self.path).into_iter().flatten().flatten();
-        files
-            .filter_map(|file| file.metadata().ok())
-            .map(|file| std::os::unix::fs::MetadataExt::blocks(&file) * 512)
-            .sum()
+        files.filter_map(|file| file.metadata().ok()).map(|file| file.blocks() * 512).sum()
     }
 
     /// Claims the run's files for this process and those it forks; `None` where another process still
@@ -338,6 +336,24 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Sees to it that a state directory is this user's alone: who may write there decides what runs as root.
+fn keep_to_ourselves(root: &Path) -> io::Result<Result<()>> {
+    let found = fs::metadata(root)?;
+    if found.uid() != nix::unistd::geteuid().as_raw() || found.mode() & 0o022 != 0 {
+        return Ok(Err(Error::new(
+            Code::WritableByOthers,
+            format!("state directory `{}` may be written by others than root", root.display()),
+            format!("chown root {0} && chmod 0700 {0}, or choose another one with --state", root.display()),
+        )));
+    }
+    // A folder that holds other things as well is somebody's choice.
+    let is_ours = || Ok::<_, io::Error>(root.join("version").exists() || fs::read_dir(root)?.next().is_none());
+    if found.mode() & 0o077 != 0 && is_ours()? {
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(Ok(()))
+}
+
 /// Replaces a file atomically: whoever reads it finds the old content or the new one.
 ///
 /// # Errors
@@ -373,16 +389,28 @@ fn not_writable(path: &Path, error: io::Error) -> Error {
 }
 
 /// Removes the oldest runs until all together take at most `limit` bytes of the disk; 0 means any number.
-/// Never `current`, and never a run that somebody still records. Nothing on the share is touched.
+/// Never `current`, never a run that somebody still records, and none of another instance, whose disk was captured.
+/// Nothing on the share is touched.
 pub fn forget_oldest(current: &RunDir, limit: u64) {
     let Some(state) = current.path.parent().and_then(Path::parent) else { return };
     if limit == 0 {
         return;
     }
     let runs = StateDir { root: state.to_owned() }.runs();
-    let sizes: Vec<u64> = runs.iter().map(RunDir::disk_usage).collect();
-    let mut total: u64 = sizes.iter().sum();
-    for (run, size) in runs.iter().zip(sizes) {
+    let sized = |run: RunDir| {
+        let size = run.disk_usage();
+        (run, size)
+    };
+    let mut runs: Vec<(RunDir, u64)> = runs.into_iter().map(sized).collect();
+    let sum = |runs: &[(RunDir, u64)]| -> u64 { runs.iter().map(|(_, size)| size).sum() };
+    if sum(&runs) <= limit {
+        return;
+    }
+    let identity = |run: &RunDir| run.outcome()?.instance.map(|instance| instance.identity);
+    let own = identity(current);
+    runs.retain(|(run, _)| identity(run).is_none_or(|identity| own.as_ref().is_none_or(|own| *own == identity)));
+    let mut total = sum(&runs);
+    for (run, size) in &runs {
         if total <= limit {
             return;
         }
