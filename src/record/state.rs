@@ -373,6 +373,7 @@ pub fn forget_oldest(current: &RunDir, limit: u64) {
             return;
         }
         if run.id != current.id && run.claim().is_some() && fs::remove_dir_all(&run.path).is_ok() {
+            tracing::info!(run = run.id, bytes = size, "run removed, to keep to state-limit");
             total -= size;
         }
     }

@@ -22,6 +22,8 @@ use crate::{
 
 use std::os::fd::AsFd;
 
+use tracing::info;
+
 /// How long to wait for the locks of apt and dpkg.
 const APT_PATIENCE: Duration = Duration::from_secs(120);
 
@@ -123,12 +125,13 @@ pub(super) fn missing(text: &[u8], known_user: &str) -> Vec<Warning> {
 ///
 /// # Errors
 /// `stopped`.
-pub(super) fn wait_for_apt(context: &Context, text: &[u8]) -> Result<Option<Warning>> {
+pub(super) fn wait_for_apt(context: &Context, run: &str, text: &[u8]) -> Result<Option<Warning>> {
     if !apt::is_named_in(text) {
         return Ok(None);
     }
     let Some(holder) = apt::holder() else { return Ok(None) };
     let who = format!("`{}` (pid {})", holder.program, holder.pid);
+    info!(run, program = holder.program, pid = holder.pid, lock = holder.lock, "waiting for apt");
     show::eprintln(&format!("note: waiting for {who}, who holds `{}`", holder.lock));
     let began = std::time::Instant::now();
     let stop = Some(context.signals.as_fd());

@@ -65,6 +65,16 @@ impl Recording {
         };
     }
 
+    /// `on`, or why there is none.
+    pub fn standing(&self) -> &str {
+        match self {
+            Self::Off(reason) => reason,
+            Self::Starting(_) => "not begun",
+            Self::On(_) => "on",
+            Self::Ended => "ended",
+        }
+    }
+
     /// Names the script's first process.
     pub fn follow(&mut self, pid: i32) {
         if let Self::On(recorder) = self {
