@@ -92,7 +92,7 @@ impl StateDir {
             Ok(version) => Err(Error::new(
                 Code::StateNewer,
                 format!("state directory `{}` has version {version}, and this agent knows {VERSION}", root.display()),
-                "install the newer version of ci-setup-agent again, or choose another directory with --state",
+                "install the newer version of ci-setup-agent again, or choose another directory with `--state`",
             )),
             // Torn by a power cut: everything else in the directory stands on its own.
             Err(_) => Ok(()),
@@ -129,7 +129,9 @@ impl StateDir {
                 "stopped while waiting for another `run`",
                 "nothing was run by this call; the other one goes on",
             )),
-            Answer::TooLate | Answer::Died => Err(cannot(io::Error::other("who waited for the lock has died"))),
+            Answer::TooLate | Answer::Died => {
+                Err(cannot(io::Error::other("the process that waited for the lock died")))
+            }
         }
     }
 
@@ -353,7 +355,7 @@ fn not_writable(path: &Path, error: io::Error) -> Error {
     Error::new(
         Code::StateNotWritable,
         format!("cannot write state directory `{}`", path.display()),
-        "make it writable for root, or choose another one with --state",
+        "make it writable for root, or choose another one with `--state`",
     )
     .because(error)
 }

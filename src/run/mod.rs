@@ -220,7 +220,8 @@ fn read_request(named: Option<&Path>, state: &StateDir, stops: &SignalFd) -> Res
         read_until_stopped(file.take(limit), stops).map_err(cannot)?.ok_or_else(|| {
             let signal = signals::next(stops).map_or(Signal::SIGTERM, |(signal, _)| signal);
             let message = format!("stopped by {signal} while reading the request");
-            Error::new(Code::Stopped, message, "nothing was run").exiting_with(ending::code_of_signal(signal))
+            Error::new(Code::Stopped, message, "nothing was run; call `run` again")
+                .exiting_with(ending::code_of_signal(signal))
         })
     };
     if let Some(path) = named {
@@ -270,7 +271,7 @@ fn lock(context: &Context, call: &Call) -> Result<RunLock> {
             return Err(Error::new(
                 Code::NestedRun,
                 "`run` was called by a script that another `run` executes, and would wait for itself",
-                "let the script do its work itself, or give this call another state directory with --state",
+                "let the script do its work itself, or give this call another state directory with `--state`",
             ));
         }
         info!("waiting for another run");
@@ -409,7 +410,7 @@ fn tell_replayed(outcome: &Outcome, call: &Call) {
         return;
     }
     show::eprintln(&format!(
-        "note: {} has run already and {}; --rerun runs it again",
+        "note: {} has run already and {}; `--rerun` runs it again",
         outcome.run_id,
         outcome.state.past()
     ));

@@ -8,6 +8,7 @@ use std::{
 
 use super::environment;
 use crate::{
+    error::reason,
     record::outcome::{self, Block, FailedCommand, Outcome},
     request::Warning,
     script::{Script, interpreter::Interpreter},
@@ -36,7 +37,7 @@ impl Recording {
     pub fn prepare(mode: StepsMode, script: &Script, run_id: &str) -> Self {
         let off = |reason: &str| Self::Off(reason.to_owned());
         match mode {
-            StepsMode::Off => return off("--steps off"),
+            StepsMode::Off => return off("`--steps off`"),
             StepsMode::Hook => return off("the hook inside bash is not part of this version"),
             StepsMode::Auto => {}
         }
@@ -49,7 +50,7 @@ impl Recording {
         let text = script.text.as_slice();
         match Starting::new(Watch { run_id, interpreter: &bash, script: text }) {
             Ok(starting) => Self::Starting(Box::new(starting)),
-            Err(Unavailable(reason)) => Self::Off(reason),
+            Err(Unavailable(why)) => Self::Off(reason(&why)),
         }
     }
 
@@ -59,7 +60,7 @@ impl Recording {
         *self = match old {
             Self::Starting(starting) => match starting.finish(Instant::now() + PATIENCE) {
                 Ok(recorder) => Self::On(Box::new(recorder)),
-                Err(Unavailable(reason)) => Self::Off(reason),
+                Err(Unavailable(why)) => Self::Off(reason(&why)),
             },
             other => other,
         };

@@ -207,7 +207,7 @@ fn an_outage_of_the_share_is_told_when_it_begins_and_when_it_ends() {
     assert_eq!(agent.wait().code, 0);
     bench.wait_until_nobody_records();
     let all = lines(&bench.room);
-    assert!(the(&all, "mirror failing").text.contains("why=\"Input/output error"), "{all:#?}");
+    assert!(the(&all, "mirror failing").text.contains("why=\"input/output error"), "{all:#?}");
     the(&all, "mirror resumed");
     assert_eq!(
         events(&all)[3..],

@@ -10,6 +10,7 @@ use tracing::{info, warn};
 
 use crate::run::{ending::Ending, job::Notice, recording::silent_failures};
 use crate::{
+    error::reason,
     record::{
         Outcome,
         history::{self},
@@ -96,7 +97,7 @@ impl Supervisor {
             | State::TimedOut
             | State::Interrupted
             | State::Rejected => {
-                say!(warn)
+                say!(warn);
             }
         }
     }
@@ -154,7 +155,7 @@ impl Supervisor {
             Err(error) => {
                 self.warn(Warning::new(
                     "tail-not-kept",
-                    format!("cannot write the end of the output: {error}"),
+                    format!("cannot write the end of the output: {}", reason(&error)),
                     "free space below the state directory",
                 ));
                 None
