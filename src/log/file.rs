@@ -110,6 +110,31 @@ mod tests {
     }
 
     #[test]
+    fn many_writers_lose_no_line_and_tear_none_when_it_is_full() {
+        const EACH: usize = 40;
+        in_folder(|folder| {
+            let line = |writer: usize, number: usize| format!("{writer} {number:0>16000}\n");
+            std::thread::scope(|scope| {
+                for writer in 0..4 {
+                    scope.spawn(move || {
+                        (0..EACH).for_each(|number| append(folder, line(writer, number).as_bytes()).unwrap());
+                    });
+                }
+            });
+            let files = fs::read_dir(folder).unwrap().map(|entry| fs::read_to_string(entry.unwrap().path()).unwrap());
+            let mut found: Vec<String> =
+                files.flat_map(|text| text.lines().map(str::to_owned).collect::<Vec<_>>()).collect();
+            let mut written: Vec<String> = (0..4)
+                .flat_map(|writer| (0..EACH).map(move |number| line(writer, number).trim_end().to_owned()))
+                .collect();
+            found.sort();
+            written.sort();
+            assert!(found == written, "{} lines of {}", found.len(), written.len());
+            assert!(folder.join("agent.log.2").exists(), "it was full twice");
+        });
+    }
+
+    #[test]
     fn only_its_owner_reads_it() {
         in_folder(|folder| {
             append(folder, b"line\n").unwrap();

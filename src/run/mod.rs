@@ -149,7 +149,7 @@ fn log_accepted(context: &Context, call: &Call, request: &Request, document: &[u
         user = context.user,
         creation = source(request.creation.as_ref()),
         startup = source(request.startup.as_ref()),
-        from = call.request.as_ref().map_or("what is kept".into(), |path| path.to_string_lossy()).as_ref(),
+        from = call.request.as_ref().map_or("default".into(), |path| path.to_string_lossy()).as_ref(),
         sha256 = crate::script::sha256(document),
         boot = boot_id(),
         agent = env!("CARGO_PKG_VERSION"),

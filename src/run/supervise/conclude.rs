@@ -84,6 +84,7 @@ impl Supervisor {
                     output_bytes = kept,
                     dropped_bytes = dropped,
                     steps = steps.count,
+                    steps_unavailable = steps.unavailable.as_deref(),
                     failed_commands = failed_command_count,
                     "run ended"
                 )
