@@ -10,6 +10,7 @@
 //! - [`steps`]: the script's top-level commands, recorded from outside as they run
 //! - [`record`]: the outcome, what has run once, and who may run now
 //! - [`show`]: status and logs
+//! - [`log`]: what the agent says of itself
 //! - [`check`]: what is wrong with a request or a script, before anything runs
 //! - [`rehearsal`]: `try`, the same walk on a throw-away share
 //! - [`sys`]: system calls behind names, the only unsafe code
@@ -17,6 +18,7 @@
 pub mod check;
 pub mod cli;
 pub mod error;
+pub mod log;
 pub mod output;
 pub mod record;
 pub mod rehearsal;

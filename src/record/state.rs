@@ -96,7 +96,7 @@ impl StateDir {
             Ok(version) => Err(Error::new(
                 Code::StateNewer,
                 format!("state directory `{}` has version {version}, and this agent knows {VERSION}", root.display()),
-                "install the newer version of ci-setup-agent again, or choose another directory with --state",
+                "install the newer version of ci-setup-agent again, or choose another directory with `--state`",
             )),
             // Torn by a power cut: everything else in the directory stands on its own.
             Err(_) => Ok(()),
@@ -133,7 +133,9 @@ impl StateDir {
                 "stopped while waiting for another `run`",
                 "nothing was run by this call; the other one goes on",
             )),
-            Answer::TooLate | Answer::Died => Err(cannot(io::Error::other("who waited for the lock has died"))),
+            Answer::TooLate | Answer::Died => {
+                Err(cannot(io::Error::other("the process that waited for the lock died")))
+            }
         }
     }
 
@@ -383,7 +385,7 @@ fn not_writable(path: &Path, error: io::Error) -> Error {
     Error::new(
         Code::StateNotWritable,
         format!("cannot write state directory `{}`", path.display()),
-        "make it writable for root, or choose another one with --state",
+        "make it writable for root, or choose another one with `--state`",
     )
     .because(error)
 }
@@ -415,6 +417,7 @@ pub fn forget_oldest(current: &RunDir, limit: u64) {
             return;
         }
         if run.id != current.id && run.claim().is_some() && fs::remove_dir_all(&run.path).is_ok() {
+            tracing::info!(run = run.id, bytes = size, "run removed, to keep to state-limit");
             total -= size;
         }
     }

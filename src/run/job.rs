@@ -52,6 +52,16 @@ pub enum Leftovers {
     Kill,
 }
 
+impl Leftovers {
+    /// As people write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Kill => "kill",
+        }
+    }
+}
+
 /// One run, ready to start.
 #[derive(Debug)]
 pub struct Job {

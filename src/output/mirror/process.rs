@@ -17,6 +17,7 @@ use super::{
     stream::{Stream, Want},
 };
 use crate::{
+    error::reason,
     request::Warning,
     sys::{
         bell::Bell,
@@ -309,7 +310,7 @@ impl Process {
         }
         if !self.is_failing {
             self.is_failing = true;
-            self.send(&Report::Failing { why: error.to_string() });
+            self.send(&Report::Failing { why: reason(error) });
         }
     }
 

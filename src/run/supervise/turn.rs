@@ -13,6 +13,7 @@ use nix::{
     sys::{signal::Signal, wait::WaitStatus},
     unistd::Pid,
 };
+use tracing::{info, warn};
 
 use crate::run::{ending::Stop, job::Order, start::Starting};
 use crate::{
@@ -100,10 +101,13 @@ impl Supervisor {
     }
 
     pub(super) fn take_signals(&mut self) {
-        while let Some((signal, _)) = signals::next(&self.signals) {
+        while let Some((signal, sender)) = signals::next(&self.signals) {
             match signal {
                 Signal::SIGCHLD => self.reap(),
-                Signal::SIGTERM | Signal::SIGINT => self.ask_to_stop(Stop::Signal(signal)),
+                Signal::SIGTERM | Signal::SIGINT => {
+                    info!(run = self.job.run.id(), signal = signal.as_str(), sender, "signal received");
+                    self.ask_to_stop(Stop::Signal(signal));
+                }
                 // A dropped session: the run goes on.
                 _ => {}
             }
@@ -119,6 +123,7 @@ impl Supervisor {
                 }
                 Received::Nothing => return,
                 Received::Closed => {
+                    warn!(run = self.job.run.id(), "front lost");
                     self.front = None;
                     self.ask_to_stop(Stop::FrontGone);
                 }
