@@ -178,9 +178,9 @@ fn the_stand_in_does_in_every_spelling_what_sudo_does() {
     }
     let real = run(&Room::new("bookworm"), &Request::creation(&script)).ok();
     let played = rehearse(&computer(), &script).ok();
-    let (mut real, mut played) = (real.lines(), played.lines());
+    let mut played = played.lines();
     let mut about = "";
-    while let Some(line) = real.next() {
+    for line in real.lines() {
         about = if line.starts_with("== ") { line } else { about };
         assert_eq!(played.next(), Some(line), "{about}");
     }
