@@ -7,6 +7,7 @@
 
 mod conclude;
 mod end_tree;
+mod pages;
 mod publish;
 mod turn;
 
@@ -86,6 +87,8 @@ struct Supervisor {
     over: Option<Instant>,
     /// The steps as they were last written down.
     listed: StepList,
+    /// The pages as they were last made.
+    pages: pages::Pages,
 }
 
 impl Supervisor {
@@ -121,6 +124,7 @@ impl Supervisor {
             asked: 0,
             over: None,
             listed: StepList::default(),
+            pages: pages::Pages::default(),
         })
     }
 
