@@ -276,6 +276,11 @@ impl Line {
         self.cells.iter().all(|(c, _)| c.is_whitespace())
     }
 
+    /// Its text.
+    pub fn text(&self) -> String {
+        self.cells.iter().map(|(c, _)| *c).collect()
+    }
+
     /// Its first characters, at most so many.
     pub fn clipped(mut self, most: usize) -> Self {
         self.cut += self.cells.len().saturating_sub(most) as u64;
@@ -385,7 +390,7 @@ mod tests {
 
     #[test]
     fn output_is_text_and_nothing_else() {
-        assert_eq!(shown("<script>&\"\x01"), "&lt;script&gt;&amp;&quot;\u{2401}\n");
+        assert_eq!(shown("<script>&\"\x01"), "&lt;script&gt;&amp;&quot;\u{27e8}U+0001\u{27e9}\n");
         assert_eq!(shown(b"\xff\xfeok\xe2\x82\n"), "\u{fffd}\u{fffd}ok\u{fffd}\n");
     }
 

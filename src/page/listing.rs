@@ -149,7 +149,7 @@ impl Mark {
             says("\u{25b6} was running here".into());
         }
         if let Some(seconds) = self.slow {
-            says(format!("\u{231b} took {}", span(seconds)));
+            says(format!("\u{25d4} took {}", span(seconds)));
         }
     }
 }

@@ -149,7 +149,6 @@ impl Write for Escaper<'_> {
             done = at + c.len_utf8();
             match instead {
                 Instead::Literal(text) => self.to.push_str(text),
-                Instead::Picture(c) => self.to.push(c),
                 Instead::Number => write!(self.to, "\u{27e8}U+{:04X}\u{27e9}", u32::from(c))?,
             }
         }
@@ -160,8 +159,6 @@ impl Write for Escaper<'_> {
 
 enum Instead {
     Literal(&'static str),
-    /// One of Unicode's pictures of control characters.
-    Picture(char),
     /// The character's number between brackets.
     Number,
 }
@@ -178,8 +175,8 @@ fn instead_of(c: char, place: Where) -> Option<Instead> {
             Where::Text => return None,
             Where::Attribute => Instead::Literal(" "),
         },
-        '\0'..='\u{1f}' => Instead::Picture(char::from_u32(0x2400 + u32::from(c)).unwrap_or('\u{fffd}')),
-        '\u{7f}' => Instead::Picture('\u{2421}'),
+        // Unicode has pictures of these, and few fonts have.
+        '\0'..='\u{1f}' | '\u{7f}' => Instead::Number,
         // C1 controls, which HTML reads as Windows-1252.
         '\u{80}'..='\u{9f}' => Instead::Number,
         // What cannot be seen: soft hyphen, Mongolian vowel separator, zero width space, word joiner and the
@@ -228,7 +225,7 @@ mod tests {
 
     #[test]
     fn control_characters_are_shown_and_those_that_turn_the_text_do_not_turn_it() {
-        assert_eq!(text("a\u{1b}[1m\r\u{7f}\0"), "a\u{241b}[1m\u{240d}\u{2421}\u{2400}");
+        assert_eq!(text("a\u{1b}[1m\r\0"), "a\u{27e8}U+001B\u{27e9}[1m\u{27e8}U+000D\u{27e9}\u{27e8}U+0000\u{27e9}");
         assert_eq!(text("x\u{202e}y\u{2066}"), "x\u{27e8}U+202E\u{27e9}y\u{27e8}U+2066\u{27e9}");
         assert_eq!(
             text("\u{85}\u{feff}\u{10ffff}"),

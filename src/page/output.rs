@@ -57,14 +57,17 @@ pub(super) fn write(html: &mut Html, view: &View) {
             }
         });
         let label: &dyn std::fmt::Display = &"Output of the script";
+        // The style has this box begin at its end.
         html.element(
-            "pre",
+            "div",
             &[("class", &"output"), ("tabindex", &0), ("role", &"region"), ("aria-label", label)],
             |html| {
-                if is_cut {
-                    html.word("span", "muted", "\u{2026}\n");
-                }
-                pieces.iter().rev().for_each(|piece| html.append(piece));
+                html.element("pre", &[], |html| {
+                    if is_cut {
+                        html.word("span", "muted", "\u{2026}\n");
+                    }
+                    pieces.iter().rev().for_each(|piece| html.append(piece));
+                });
             },
         );
     });

@@ -230,7 +230,7 @@ fn what_failed_where_why_and_what_to_do_next_are_at_the_top() {
         "conda create -n x",
         "line 4 (line 1 of the azureuser block) of Users/admin/setup.sh",
         "bash: line 1: conda: command not found",
-        "a command in line 4 was not found: install it before, or name it by its full path",
+        "Install conda before line 4 of Users/admin/setup.sh, or call it by its full path",
         "run --rerun",
     ] {
         assert!(top.contains(words), "{words:?} in {top}");

@@ -67,9 +67,9 @@ enum Row<'a> {
     Many(Vec<Bar<'a>>),
 }
 
-/// Whether a step took much of the run's time: a tenth of it, and a second.
+/// Whether a step took much of the run's time: a tenth of it, and some seconds.
 pub(super) fn is_slow(step: &RecordedStep, total: f64) -> bool {
-    step.seconds >= 1.0 && step.seconds >= total / 10.0
+    step.seconds >= 5.0 && step.seconds >= total / 10.0
 }
 
 pub(super) fn write(html: &mut Html, view: &View) {
@@ -180,7 +180,7 @@ fn key(html: &mut Html, bars: &[Bar]) {
         for (kind, words) in [
             (Kind::Plain, "step (above: of the script, below: of its sudo blocks)"),
             (Kind::Slow, "slow"),
-            (Kind::Runs, "did not end"),
+            (Kind::Runs, "not ended"),
             (Kind::Failed, "failed"),
         ] {
             if bars.iter().any(|bar| bar.kind == kind) {

@@ -4,7 +4,7 @@ use super::{
     ansi, class_of,
     markup::{Href, Html},
     view::{Audience, View},
-    words::{Clipped, command, headline, place, sign, size, span, time_told},
+    words::{Clipped, command, headline, place, prose, sign, size, span, time_told},
 };
 use crate::{
     error::Code,
@@ -40,16 +40,20 @@ pub(super) fn write(html: &mut Html, view: &View) {
             if let Some(step) = &culprit {
                 what(html, view, step);
             }
-            if let Some(error) = outcome.error.as_ref().filter(|_| outcome.state != State::Succeeded) {
-                row(html, if culprit.is_some() { "Ended" } else { "What" }, |html| {
-                    html.text(Clipped(&error.message, LONGEST));
-                });
+            // That a script exited with the code of the command that failed is no news.
+            let is_told = outcome.state == State::Failed && culprit.is_some();
+            if let Some(error) = outcome.error.as_ref().filter(|_| outcome.state != State::Succeeded && !is_told) {
+                row(html, "Why", |html| prose(html, &Clipped(&error.message, LONGEST).to_string()));
             }
-            why(html, view, culprit.as_ref());
-            if let Some(next) = next(outcome, culprit.as_ref()) {
-                row(html, "What to do next", |html| {
-                    html.element("span", &[("class", &"next")], |html| html.text(Clipped(&next, LONGEST)));
+            let said = last_words(view, culprit.as_ref());
+            said_last(html, &said);
+            if let Some((first, then)) = next(outcome, culprit.as_ref(), &said.lines) {
+                html.word("dt", "", "What to do next");
+                html.element("dd", &[("class", &"next")], |html| {
+                    html.element("p", &[], |html| prose(html, &Clipped(&first, LONGEST).to_string()));
+                    html.element("p", &[], |html| prose(html, &then));
                 });
+                html.literal("\n");
             }
             share(html, view);
         });
@@ -116,73 +120,97 @@ fn what(html: &mut Html, view: &View, step: &RecordedStep) {
     });
 }
 
+/// What was said last, and by whom.
+#[derive(Default)]
+struct LastWords {
+    term: &'static str,
+    lines: Vec<ansi::Line>,
+}
+
 /// The last lines that the command printed; without one, the last lines of all.
-fn why(html: &mut Html, view: &View, culprit: Option<&RecordedStep>) {
+fn last_words(view: &View, culprit: Option<&RecordedStep>) -> LastWords {
     const BYTES: u64 = 4096;
     match view.outcome.state {
         State::Failed | State::TimedOut | State::Interrupted => {}
-        State::Pending | State::Running | State::Succeeded | State::Rejected => return,
+        State::Pending | State::Running | State::Succeeded | State::Rejected => return LastWords::default(),
     }
     let own = culprit.and_then(|step| view.output_of(step, BYTES)).filter(|piece| !piece.bytes.is_empty());
     let (term, piece) = match own {
         Some(piece) => ("Its last output", piece),
         None => ("Last output", view.excerpts.end(BYTES)),
     };
-    let mut last: Vec<ansi::Line> = Vec::new();
+    let mut lines: Vec<ansi::Line> = Vec::new();
     ansi::lines(&piece.bytes, &mut |line| {
         if !line.is_blank() {
-            last.push(line.clipped(400));
+            lines.push(line.clipped(400));
         }
     });
-    if last.is_empty() {
-        return;
-    }
-    row(html, term, |html| {
-        html.element("pre", &[], |html| {
-            for line in last.iter().skip(last.len().saturating_sub(REASON)) {
-                line.write(html);
-            }
-        });
-    });
+    lines.drain(..lines.len().saturating_sub(REASON));
+    LastWords { term, lines }
 }
 
-/// What to do next.
-fn next(outcome: &Outcome, culprit: Option<&RecordedStep>) -> Option<String> {
-    let error = outcome.error.as_ref()?;
-    let Some(step) = culprit else { return Some(error.hint.clone()) };
-    let again = "then run it again with `ci-setup-agent run --rerun`";
-    let script = outcome.source.as_ref().and_then(|source| source.path.clone());
-    let script = script.unwrap_or_else(|| "the script".into());
+fn said_last(html: &mut Html, said: &LastWords) {
+    if !said.lines.is_empty() {
+        row(html, said.term, |html| {
+            html.element("pre", &[], |html| said.lines.iter().for_each(|line| line.write(html)));
+        });
+    }
+}
+
+/// What to do next, and what then.
+fn next(outcome: &Outcome, culprit: Option<&RecordedStep>, said: &[ansi::Line]) -> Option<(String, String)> {
+    const AGAIN: &str = "Then run it again: `sudo ci-setup-agent run --rerun`";
+    let error = outcome.error.as_ref().filter(|_| outcome.state != State::Succeeded)?;
+    let own = || (capital(&error.hint), String::new());
+    let Some(step) = culprit else { return Some(own()) };
     let line = step.line;
-    let program = step.command.split_whitespace().next().unwrap_or_default();
+    let path = outcome.source.as_ref().and_then(|source| source.path.as_ref());
+    let script = path.map_or_else(|| "the script".into(), |path| format!("`{path}`"));
+    let again = || AGAIN.to_owned();
     Some(match (error.code, step.exit_code) {
-        (Code::ScriptFailed, Some(127)) => match &step.block {
-            Some(block) => format!(
-                "a command in line {line} was not found: install it before, or name it by its full path (the {} block \
-                 has a PATH of its own, and reads no .bashrc); correct {script}, {again}",
-                block.user
-            ),
-            None => format!(
-                "a command in line {line} was not found: install it before, or name it by its full path; correct \
-                 {script}, {again}"
-            ),
-        },
+        (Code::ScriptFailed, Some(127)) => {
+            let program = said.iter().rev().find_map(not_found);
+            let program = program.map_or_else(|| "the program".into(), |name| format!("`{name}`"));
+            let then = match &step.block {
+                Some(block) => {
+                    format!("The {} block has a PATH of its own and reads no `.bashrc`. {AGAIN}", block.user)
+                }
+                None => again(),
+            };
+            let first = format!("Install {program} before line {line} of {script}, or call it by its full path");
+            (first, then)
+        }
         (Code::ScriptFailed, Some(126)) => {
-            format!("`{program}` is no program, or may not be executed; correct line {line} of {script}, {again}")
+            (format!("Make what line {line} of {script} calls executable, or call it with its interpreter"), again())
         }
         (Code::ScriptFailed, Some(137)) => {
-            format!("line {line} was killed, perhaps for want of memory: see the kernel's log; {again}")
+            (format!("See in the kernel's log who killed line {line}: the machine may lack memory"), again())
         }
-        (Code::ScriptFailed, _) => format!("correct line {line} of {script}, {again}"),
+        (Code::ScriptFailed, _) => (format!("Correct line {line} of {script}"), again()),
         (Code::TimedOut, _) => {
             let limit = outcome.timeout.as_ref().and_then(|timeout| timeout.seconds).unwrap_or_default();
-            format!(
-                "find out why line {line} takes so long, or give the script a `timeout` longer than {}, {again}",
-                human(limit)
+            let limit = human(limit);
+            (
+                format!("Find out what line {line} waits for, or give the script a `timeout` longer than {limit}"),
+                again(),
             )
         }
-        _ => error.hint.clone(),
+        _ => own(),
     })
+}
+
+/// The program that a shell did not find, from `bash: line 4: conda: command not found`.
+fn not_found(line: &ansi::Line) -> Option<String> {
+    let text = line.text();
+    let (before, _) = text.rsplit_once(": command not found").or_else(|| text.rsplit_once(": not found"))?;
+    let name = before.rsplit(": ").next()?;
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+' | '/');
+    (!name.is_empty() && name.len() < 100 && name.chars().all(is_name)).then(|| name.to_owned())
+}
+
+fn capital(text: &str) -> String {
+    let mut characters = text.chars();
+    characters.next().map_or_else(String::new, |first| first.to_uppercase().chain(characters).collect())
 }
 
 /// What the share lacks. On the share itself nobody needs to be told, and a page that said so would have to be

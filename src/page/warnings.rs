@@ -1,6 +1,11 @@
 //! What the reader ought to know although nothing failed.
 
-use super::{markup::Html, section, view::View, words::Clipped};
+use super::{
+    markup::Html,
+    section,
+    view::View,
+    words::{Clipped, prose},
+};
 
 /// The most bytes of all of them.
 const MOST: usize = 48 << 10;
@@ -19,9 +24,9 @@ pub(super) fn write(html: &mut Html, view: &View) {
                 }
                 shown += 1;
                 html.element("li", &[], |html| {
-                    html.text(Clipped(&warning.message, 600));
+                    prose(html, &Clipped(&warning.message, 600).to_string());
                     html.element("p", &[("class", &"muted")], |html| {
-                        html.text(format_args!("Hint: {}", Clipped(&warning.hint, 600)));
+                        prose(html, &format!("Hint: {}", Clipped(&warning.hint, 600)));
                     });
                 });
                 html.literal("\n");

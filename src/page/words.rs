@@ -59,7 +59,7 @@ pub(super) fn sign(state: State) -> &'static str {
         State::Running => "\u{25b6}",
         State::Succeeded => "\u{2713}",
         State::Failed => "\u{2717}",
-        State::TimedOut => "\u{231b}",
+        State::TimedOut => "\u{25d4}",
         State::Interrupted => "\u{25a0}",
         State::Rejected => "\u{2298}",
     }
@@ -111,7 +111,11 @@ pub(super) fn size(bytes: u64) -> String {
 
 /// A span of time; below a tenth of a second in milliseconds.
 pub(super) fn span(seconds: f64) -> String {
-    if seconds < 0.1 { format!("{}ms", (seconds * 1000.0).round()) } else { human(seconds) }
+    match seconds {
+        ..0.001 => "<1ms".into(),
+        ..0.1 => format!("{}ms", (seconds * 1000.0).round()),
+        _ => human(seconds),
+    }
 }
 
 /// `line 14`, leading there, and `line 3 of the azureuser block`.
@@ -122,6 +126,19 @@ pub(super) fn place(html: &mut Html, line: u32, block: Option<&Block>) {
         html.element("bdi", &[], |html| html.text(Clipped(&block.user, 64)));
         html.text(" block)");
     }
+}
+
+/// A sentence of this program, in which backticks stand around names.
+pub(super) fn prose(html: &mut Html, text: &str) {
+    let mut rest = text;
+    while let Some((before, (name, after))) =
+        rest.split_once('`').and_then(|(before, rest)| Some((before, rest.split_once('`')?)))
+    {
+        html.text(before);
+        html.word("code", "", name);
+        rest = after;
+    }
+    html.text(rest);
 }
 
 /// A command, on one line and in bounds.
