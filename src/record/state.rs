@@ -4,9 +4,10 @@
 //! version               shape of this directory, `1`
 //! lock                  held by the one `run` that executes
 //! request.json          the accepted request, for later boots
+//! index.html            the list of all runs
 //! instance.json         and for whom it was accepted
 //! history/KEY/*.jsonl   what has run once (see `history`)
-//! runs/RUN/outcome.json, output.log, output.tail.log (output.tail.part while it grows), script.sh
+//! runs/RUN/outcome.json, output.log, output.tail.log (output.tail.part while it grows), script.sh, details.html
 //! ```
 
 use std::{
@@ -28,6 +29,7 @@ use super::{
 };
 use crate::{
     error::{Code, Error, Result},
+    page::{DETAILS, INDEX},
     sys::aside::{self, Answer},
 };
 
@@ -184,6 +186,16 @@ impl StateDir {
         runs
     }
 
+    /// The state directory that a run's folder is in.
+    pub fn of_run(run: &RunDir) -> Option<Self> {
+        Some(Self { root: run.path.parent()?.parent()?.to_owned() })
+    }
+
+    /// Replaces the list of runs. A full disk costs the list and nothing else.
+    pub fn write_list(&self, page: &[u8]) {
+        let _ = replace(&self.root.join(INDEX), page, Durability::Relaxed);
+    }
+
     /// Reads one of the documents kept beside the runs.
     pub fn document<T: DeserializeOwned>(&self, name: &str) -> Option<T> {
         serde_json::from_slice(&fs::read(self.root.join(name)).ok()?).ok()
@@ -256,6 +268,11 @@ impl RunDir {
     pub fn write_steps(&self, steps: &StepList) {
         let text = serde_json::to_vec(steps).unwrap_or_default();
         let _ = replace(&self.file(STEPS), &text, Durability::Relaxed);
+    }
+
+    /// Replaces the page that shows the run. A full disk costs the page and nothing else.
+    pub fn write_page(&self, page: &[u8]) {
+        let _ = replace(&self.file(DETAILS), page, Durability::Relaxed);
     }
 
     /// Holds a little space back for the outcome, in case the script fills the disk.
@@ -392,13 +409,14 @@ fn not_writable(path: &Path, error: io::Error) -> Error {
 
 /// Removes the oldest runs until all together take at most `limit` bytes of the disk; 0 means any number.
 /// Never `current`, never a run that somebody still records, and none of another instance, whose disk was captured.
-/// Nothing on the share is touched.
-pub fn forget_oldest(current: &RunDir, limit: u64) {
-    let Some(state) = current.path.parent().and_then(Path::parent) else { return };
+/// Nothing on the share is touched. Returns how many were removed.
+pub fn forget_oldest(current: &RunDir, limit: u64) -> usize {
+    let Some(state) = StateDir::of_run(current) else { return 0 };
+    let mut removed = 0;
     if limit == 0 {
-        return;
+        return removed;
     }
-    let runs = StateDir { root: state.to_owned() }.runs();
+    let runs = state.runs();
     let sized = |run: RunDir| {
         let size = run.disk_usage();
         (run, size)
@@ -406,7 +424,7 @@ pub fn forget_oldest(current: &RunDir, limit: u64) {
     let mut runs: Vec<(RunDir, u64)> = runs.into_iter().map(sized).collect();
     let sum = |runs: &[(RunDir, u64)]| -> u64 { runs.iter().map(|(_, size)| size).sum() };
     if sum(&runs) <= limit {
-        return;
+        return removed;
     }
     let identity = |run: &RunDir| run.outcome()?.instance.map(|instance| instance.identity);
     let own = identity(current);
@@ -414,13 +432,15 @@ pub fn forget_oldest(current: &RunDir, limit: u64) {
     let mut total = sum(&runs);
     for (run, size) in &runs {
         if total <= limit {
-            return;
+            break;
         }
         if run.id != current.id && run.claim().is_some() && fs::remove_dir_all(&run.path).is_ok() {
             tracing::info!(run = run.id, bytes = size, "run removed, to keep to state-limit");
             total -= size;
+            removed += 1;
         }
     }
+    removed
 }
 
 /// The id of this boot, or an empty text where the kernel does not tell.
