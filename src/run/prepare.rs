@@ -8,6 +8,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use tracing::{info, warn};
 
 use super::{
     Context,
@@ -22,6 +23,7 @@ use super::{
 };
 use crate::{
     error::{Code, Error, Result},
+    log::seconds,
     output::{
         mirror::{Mirror, Target},
         spool::Spool,
@@ -107,6 +109,7 @@ fn try_execute(
 ) -> Result<Outcome> {
     let kind = outcome.script.unwrap_or(ScriptKind::CreationScript);
     let mut clock = None;
+    let began = Instant::now();
     let script = match (&request.source, checked) {
         (Source::WorkspaceStorage(path), _) => find(context, path)?,
         (Source::Inline(text), checked) => {
@@ -117,9 +120,10 @@ fn try_execute(
     };
     outcome.source = Some(script.source.clone());
     outcome.warnings.extend(script.warnings.iter().cloned());
+    log_found(run, outcome, &script, began.elapsed());
     if context.rehearsal.is_none() {
         outcome.warnings.extend(preflight::missing(&script.text, &context.user));
-        outcome.warnings.extend(preflight::wait_for_apt(context, &script.text)?);
+        outcome.warnings.extend(preflight::wait_for_apt(context, run.id(), &script.text)?);
         outcome.warnings.extend(preflight::furnish(context));
     }
     let token = format!("{}.{}", run.id(), random_word());
@@ -127,6 +131,9 @@ fn try_execute(
     let ground = ground(context, &script.text, &token);
     let mut recording = Recording::prepare(context.settings.steps, &script, run.id(), &ground);
     outcome.warnings.extend(recording.adapt(&mut environment, &ground));
+    for warning in &outcome.warnings {
+        warn!(run = run.id(), code = warning.code, "warning");
+    }
     let file = file_to_run(&script, run)?;
     let invocation = Invocation::new(&script, &file, &request.arguments, &environment)
         .map_err(|error| internal("cannot pass the arguments on", error))?;
@@ -170,6 +177,21 @@ fn try_execute(
         is_root: context.rehearsal.is_none(),
     };
     front::execute(context, job, log, lock)
+}
+
+fn log_found(run: &RunDir, outcome: &Outcome, script: &Script, looked_for: Duration) {
+    let timeout = outcome.timeout.as_ref().and_then(|timeout| timeout.seconds);
+    info!(
+        run = run.id(),
+        path = script.source.path.as_deref().unwrap_or("inline"),
+        sha256 = script.source.sha256.as_deref(),
+        bytes = script.source.bytes,
+        interpreter = %script.interpreter.program.display(),
+        arguments = outcome.arguments.as_ref().map_or(0, Vec::len),
+        timeout_seconds = timeout,
+        looked_for_seconds = seconds(looked_for),
+        "script found"
+    );
 }
 
 /// The script on the share, checked.

@@ -8,7 +8,7 @@ use std::{
 
 use super::environment::{self, Environment};
 use crate::{
-    error::one_line,
+    error::{one_line, reason},
     record::{
         outcome::{self, FailedCommand, Outcome},
         state::timestamp_micros,
@@ -74,30 +74,29 @@ impl Recording {
             Ground::Room(_) => {}
         }
         if mode == StepsMode::Off {
-            return off("--steps off");
+            return off("`--steps off`");
         }
         let Some(bash) = bash_of(&script.interpreter) else {
             return off("only bash scripts are recorded");
         };
-        let reason = match mode {
-            StepsMode::Off => return off("--steps off"),
-            StepsMode::Hook => None,
+        let why = match mode {
+            StepsMode::Hook | StepsMode::Off => None,
             StepsMode::Auto if !nix::unistd::geteuid().is_root() => {
                 Some("recording from outside takes root".to_owned())
             }
             StepsMode::Auto => match Starting::new(Watch { run_id, interpreter: &bash, script: &script.text }) {
                 Ok(starting) => return Self::Starting(Box::new(starting)),
-                Err(Unavailable(reason)) => Some(reason),
+                Err(Unavailable(why)) => Some(reason(&why)),
             },
         };
-        let hook = match (ground, reason) {
-            (Ground::Machine { .. }, Some(reason)) => return Self::Off(reason),
+        let hook = match (ground, why) {
+            (Ground::Machine { .. }, Some(why)) => return Self::Off(why),
             (Ground::Machine { token, users }, None) => Hook::of_run(token, users),
             (Ground::Room(folder), _) => Hook::new(folder, &[nix::unistd::geteuid().as_raw()]),
         };
         match hook {
             Ok(hook) => Self::on(Recorder::of_hook(hook, &script.text)),
-            Err(error) => Self::Off(format!("the hook inside bash cannot be laid out: {error}")),
+            Err(error) => Self::Off(format!("the hook inside bash cannot be laid out: {}", reason(&error))),
         }
     }
 
@@ -112,7 +111,7 @@ impl Recording {
             }
             return None;
         }
-        environment.set(BASH_ENV, &hook.variable());
+        environment.set(BASH_ENV, hook.variable());
         let reached = match ground {
             Ground::Machine { .. } => hook.reach_blocks(),
             // The stand-in for sudo does it.
@@ -121,7 +120,7 @@ impl Recording {
         reached.err().map(|error| {
             Warning::new(
                 "steps-incomplete",
-                format!("the commands inside sudo blocks cannot be recorded: {error}"),
+                format!("the commands inside sudo blocks cannot be recorded: {}", reason(&error)),
                 "leave out `--steps hook` where recording from outside is possible",
             )
         })
@@ -133,10 +132,20 @@ impl Recording {
         *self = match old {
             Self::Starting(starting) => match starting.finish(Instant::now() + PATIENCE) {
                 Ok(recorder) => Self::on(recorder),
-                Err(Unavailable(reason)) => Self::Off(reason),
+                Err(Unavailable(why)) => Self::Off(reason(&why)),
             },
             other => other,
         };
+    }
+
+    /// `on`, or why there is none.
+    pub fn standing(&self) -> &str {
+        match self {
+            Self::Off(reason) => reason,
+            Self::Starting(_) => "not begun",
+            Self::On(_) => "on",
+            Self::Ended(_) => "ended",
+        }
     }
 
     /// Names the script's first process.

@@ -41,7 +41,7 @@ fn without_root_a_rehearsal_records_by_the_hook_and_sees_into_blocks() {
     }
     let room = Room::without_sudo("bookworm");
     let (_, outcome) = rehearsed(&room, &["--steps", "off"]);
-    assert_eq!((outcome["steps"]["unavailable"].as_str(), failed(&outcome).len()), (Some("--steps off"), 0));
+    assert_eq!((outcome["steps"]["unavailable"].as_str(), failed(&outcome).len()), (Some("`--steps off`"), 0));
     let (_, outcome) = rehearsed(&room, &["--steps", "hook"]);
     assert_eq!(failed(&outcome).len(), 2);
 }
