@@ -22,7 +22,10 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::Outcome;
+use super::{
+    Outcome,
+    steps::{STEPS, StepList},
+};
 use crate::{
     error::{Code, Error, Result},
     sys::aside::{self, Answer},
@@ -248,6 +251,12 @@ impl RunDir {
         }
     }
 
+    /// Replaces the list of recorded steps atomically. A full disk costs the list and nothing else.
+    pub fn write_steps(&self, steps: &StepList) {
+        let text = serde_json::to_vec(steps).unwrap_or_default();
+        let _ = replace(&self.file(STEPS), &text, Durability::Relaxed);
+    }
+
     /// Holds a little space back for the outcome, in case the script fills the disk.
     pub fn reserve(&self) {
         const BYTES: i64 = 512 * 1024;
@@ -300,6 +309,11 @@ pub fn stamp(time: SystemTime) -> String {
 /// RFC 3339 in UTC with milliseconds, `2026-11-21T20:59:57.147Z`.
 pub fn timestamp(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
+}
+
+/// The same with microseconds.
+pub fn timestamp_micros(time: SystemTime) -> String {
+    humantime::format_rfc3339_micros(time).to_string()
 }
 
 /// Sorts `creation-20261121T205957Z-10` behind `startup-20261121T205957Z-9`.

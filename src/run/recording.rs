@@ -9,7 +9,11 @@ use std::{
 use super::environment;
 use crate::{
     error::reason,
-    record::outcome::{self, Block, FailedCommand, Outcome},
+    record::{
+        outcome::{self, FailedCommand, Outcome},
+        state::timestamp_micros,
+        steps::{RecordedStep, StepList},
+    },
     request::Warning,
     script::{Script, interpreter::Interpreter},
     settings::StepsMode,
@@ -28,8 +32,8 @@ pub enum Recording {
     Starting(Box<Starting>),
     /// It runs.
     On(Box<Recorder>),
-    /// It has ended, and all of it is written.
-    Ended,
+    /// It has ended, with these.
+    Ended(StepList),
 }
 
 impl Recording {
@@ -72,7 +76,7 @@ impl Recording {
             Self::Off(reason) => reason,
             Self::Starting(_) => "not begun",
             Self::On(_) => "on",
-            Self::Ended => "ended",
+            Self::Ended(_) => "ended",
         }
     }
 
@@ -87,7 +91,7 @@ impl Recording {
     pub fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::On(recorder) => recorder.poll_fd(),
-            Self::Off(_) | Self::Starting(_) | Self::Ended => None,
+            Self::Off(_) | Self::Starting(_) | Self::Ended(_) => None,
         }
     }
 
@@ -95,7 +99,7 @@ impl Recording {
     pub fn next_wakeup(&self) -> Option<Instant> {
         match self {
             Self::On(recorder) => recorder.next_wakeup(),
-            Self::Off(_) | Self::Starting(_) | Self::Ended => None,
+            Self::Off(_) | Self::Starting(_) | Self::Ended(_) => None,
         }
     }
 
@@ -110,7 +114,7 @@ impl Recording {
     pub fn write_to(&self, outcome: &mut Outcome) {
         match self {
             Self::Off(reason) => outcome.steps.unavailable = Some(reason.clone()),
-            Self::Starting(_) | Self::Ended => {}
+            Self::Starting(_) | Self::Ended(_) => {}
             Self::On(recorder) => {
                 outcome.steps.unavailable = None;
                 outcome.steps.count = recorder.count();
@@ -121,13 +125,23 @@ impl Recording {
         }
     }
 
+    /// The steps so far, for the run's folder.
+    pub fn list(&self) -> StepList {
+        match self {
+            Self::Off(_) | Self::Starting(_) => StepList::default(),
+            Self::On(recorder) => listed(recorder.count(), &recorder.steps(), recorder.current().as_ref()),
+            Self::Ended(list) => list.clone(),
+        }
+    }
+
     /// Ends the recording and writes all of it. A script that succeeded in spite of a failed command gets a
     /// warning for each of the first of them.
     pub fn finish(&mut self, outcome: &mut Outcome) {
         self.write_to(outcome);
-        let Self::On(recorder) = std::mem::replace(self, Self::Ended) else { return };
-        let Summary { unavailable, count, failed: failures, failed_count, unfinished, lost_events, notes, .. } =
+        let Self::On(recorder) = std::mem::replace(self, Self::Ended(StepList::default())) else { return };
+        let Summary { unavailable, count, steps, failed: failures, failed_count, unfinished, lost_events, notes } =
             recorder.finish();
+        *self = Self::Ended(listed(count, &steps, unfinished.as_ref()));
         outcome.steps.unavailable = unavailable;
         outcome.steps.count = count;
         outcome.steps.current = unfinished.map(|step| current(&step));
@@ -165,19 +179,35 @@ pub fn silent_failures(outcome: &Outcome) -> Option<Warning> {
     ))
 }
 
-fn current(step: &Step) -> outcome::Step {
-    outcome::Step {
+fn listed(count: u64, steps: &[Step], running: Option<&Step>) -> StepList {
+    StepList { count, steps: steps.iter().map(recorded).collect(), running: running.map(recorded) }
+}
+
+fn recorded(step: &Step) -> RecordedStep {
+    RecordedStep {
         line: step.line,
-        block: step.block.as_ref().map(|block| Block { user: block.user.clone(), line: block.line }),
+        end_line: step.end_line,
+        block: block(step),
         command: step.command.clone(),
+        started_at: timestamp_micros(step.began),
         seconds: step.seconds,
+        exit_code: step.exit_code,
+        has_failed: step.has_failed,
     }
+}
+
+fn block(step: &Step) -> Option<outcome::Block> {
+    step.block.as_ref().map(|block| outcome::Block { user: block.user.clone(), line: block.line })
+}
+
+fn current(step: &Step) -> outcome::Step {
+    outcome::Step { line: step.line, block: block(step), command: step.command.clone(), seconds: step.seconds }
 }
 
 fn failed(step: &Step) -> FailedCommand {
     FailedCommand {
         line: step.line,
-        block: step.block.as_ref().map(|block| Block { user: block.user.clone(), line: block.line }),
+        block: block(step),
         command: step.command.clone(),
         exit_code: step.exit_code.unwrap_or_default(),
     }

@@ -36,6 +36,7 @@ use crate::{
     record::{
         outcome::State,
         state::{self, Durability},
+        steps::StepList,
     },
     request::Warning,
     sys::{channel::Channel, descriptors, signals},
@@ -90,6 +91,8 @@ struct Supervisor {
     asked: u64,
     /// When the script's part was over.
     over: Option<Instant>,
+    /// The steps as they were last written down.
+    listed: StepList,
 }
 
 impl Supervisor {
@@ -124,6 +127,7 @@ impl Supervisor {
             is_mirrored: false,
             asked: 0,
             over: None,
+            listed: StepList::default(),
         })
     }
 

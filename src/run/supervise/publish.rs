@@ -25,6 +25,11 @@ impl Supervisor {
         }
         // A full disk: the front still gets the outcome through its channel.
         let _ = self.job.run.write_outcome(&self.job.outcome, durability);
+        let steps = self.job.recording.list();
+        if steps != self.listed {
+            self.job.run.write_steps(&steps);
+            self.listed = steps;
+        }
         let public = self.job.redaction.of(&self.job.outcome);
         if let Ok(file) = descriptors::memory_file(c"outcome", &state::to_json(&public)) {
             self.job.mirror.document("outcome.json", file);

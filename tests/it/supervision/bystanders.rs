@@ -67,8 +67,8 @@ fn a_timeout_ends_the_script_and_nobody_else() {
 fn what_a_crash_left_of_a_script_is_ended_at_the_next_start_and_nobody_else() {
     for suite in SUITES {
         let (machine, running) = machine_with_bystanders(suite, "1000s");
-        // All of the agent at once, as a crash takes it.
-        machine.bash("kill -9 $(pgrep -f '^ci-setup-agent|^ci-setup:')").ok();
+        // All of the agent at once, as a crash takes it: stopped first, so that none sees another one die.
+        machine.bash("pids=$(pgrep -f '^ci-setup-agent|^ci-setup:'); kill -STOP $pids; kill -9 $pids").ok();
         running.wait();
         assert_eq!(holding(&machine, "victim").len(), 3, "{suite}");
         let again = machine.run(run_with(&[]));
