@@ -33,7 +33,7 @@ pub mod sys;
 use clap::{Parser, error::ErrorKind};
 
 use cli::{Cli, Command, SchemaOf};
-use error::{Code, Error, Result};
+use error::Result;
 use settings::{Config, Settings};
 
 /// Parses the command line, does what it says, and returns the exit code.
@@ -79,22 +79,7 @@ fn explain(error: &clap::Error) -> u8 {
         let _ = error.print();
         return 0;
     }
-    let text = error.to_string();
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let first = lines.next().unwrap_or_default();
-    let message = first.strip_prefix("error: ").unwrap_or("no command is given").to_owned();
-    // clap names what is missing on lines of their own.
-    let message = match lines.clone().next().filter(|_| message.ends_with(':')) {
-        Some(missing) => format!("{message} {missing}"),
-        None => message,
-    };
-    let hint = lines
-        .find_map(|line| match line.strip_prefix("[possible values: ") {
-            Some(values) => Some(format!("write one of {}", values.trim_end_matches(']'))),
-            None => line.strip_prefix("tip: ").map(str::to_owned),
-        })
-        .unwrap_or_else(|| "see `ci-setup-agent --help`, or `--help` behind a command".to_owned());
-    let error = Error::new(Code::BadOption, message, hint);
+    let error = show::usage::error_of(error);
     show::print_error(&error);
     if std::env::args_os().any(|word| word == "--json") {
         let _ = show::print_json(&run::refusal(&error));
