@@ -2,7 +2,9 @@
 
 use std::{path::PathBuf, time::Duration};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
+use clap::{
+    Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::FalseyValueParser,
+};
 
 use crate::{
     check::Format,
@@ -20,6 +22,41 @@ pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads the command line and the variables of its options. A variable that is set to nothing counts as not set:
+    /// that is how units and pipelines leave one out.
+    ///
+    /// # Errors
+    /// Those of clap; help and version are among them.
+    pub fn read() -> Result<Self, clap::Error> {
+        let without_empty_variable = |arg: Arg| {
+            let value = arg.get_env().and_then(std::env::var_os);
+            if value.is_some_and(|value| value.is_empty()) { arg.env(None::<&'static str>) } else { arg }
+        };
+        let mut command =
+            Self::command().mut_subcommands(|command| with_common_options(command).mut_args(without_empty_variable));
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+
+    /// Whether JSON is asked for, for a command line that could not be read.
+    pub fn asks_for_json() -> bool {
+        const NO: [&str; 7] = ["", "0", "f", "false", "n", "no", "off"];
+        let by_variable = std::env::var("CI_SETUP_JSON").is_ok_and(|value| !NO.contains(&&*value.to_lowercase()));
+        by_variable || std::env::args_os().any(|word| word == "--json")
+    }
+}
+
+/// Every command takes `--state`, and `--json` where it prints data, so that callers need not tell them apart. Where
+/// there are no records, or is nothing but JSON, the option says nothing and help does not show it.
+fn with_common_options(command: clap::Command) -> clap::Command {
+    let has = |name: &str| command.get_arguments().any(|arg| arg.get_long() == Some(name));
+    let state = (!has("state")).then(|| Arg::new("state").long("state").value_name("DIR").hide(true));
+    let is_json = command.get_name() == "schema";
+    let json = is_json.then(|| Arg::new("json").long("json").action(ArgAction::SetTrue).hide(true));
+    command.args(state).args(json)
 }
 
 /// What to do.

@@ -179,7 +179,7 @@ codes! {
     NoSuchUser => 125,
     /// `run` was called without root.
     NotRoot => 125,
-    /// Someone other than root may write the request or the config file.
+    /// Someone other than root may write the request, the config file or the state directory.
     WritableByOthers => 125,
     /// There is no request: none given, none in `/etc/ci-setup-agent`, none kept.
     NoRequest => 125,

@@ -9,6 +9,7 @@
 //! - [`output`]: the spool on the local disk and its mirror on the share
 //! - [`steps`]: the script's top-level commands, recorded from outside as they run
 //! - [`record`]: the outcome, what has run once, and who may run now
+//! - [`page`]: the details page of a run, and the list of all runs
 //! - [`show`]: status and logs
 //! - [`log`]: what the agent says of itself
 //! - [`check`]: what is wrong with a request or a script, before anything runs
@@ -20,6 +21,7 @@ pub mod cli;
 pub mod error;
 pub mod log;
 pub mod output;
+pub mod page;
 pub mod record;
 pub mod rehearsal;
 pub mod request;
@@ -30,7 +32,8 @@ pub mod show;
 pub mod steps;
 pub mod sys;
 
-use clap::{Parser, error::ErrorKind};
+use clap::error::ErrorKind;
+use nix::sys::stat::{Mode, umask};
 
 use cli::{Cli, Command, SchemaOf};
 use error::Result;
@@ -41,7 +44,9 @@ pub fn start() -> u8 {
     if let Some(code) = rehearsal::stand_in() {
         return code;
     }
-    let cli = match Cli::try_parse() {
+    // What is made here has the rights that it is given, whoever calls: others read the share.
+    umask(Mode::from_bits_truncate(0o022));
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
     };
@@ -81,7 +86,7 @@ fn explain(error: &clap::Error) -> u8 {
     }
     let error = show::usage::error_of(error);
     show::print_error(&error);
-    if std::env::args_os().any(|word| word == "--json") {
+    if Cli::asks_for_json() {
         let _ = show::print_json(&run::refusal(&error));
     }
     error.exit_code()

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::{
     error::{Code, Error, Result},
-    request::{PartialIdentity, parse_duration},
+    request::{PartialIdentity, is_zero, parse_duration},
     run::job::{Leftovers, Redaction},
 };
 
@@ -288,7 +288,6 @@ fn bad_value(key: &str, value: &str, why: &str) -> Error {
 pub fn wait(text: &str) -> std::result::Result<Duration, String> {
     /// Far more than any machine lives, and far less than what clocks overflow at.
     const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-    let is_zero = |text: &str| text.trim_end_matches(['s', 'm', 'h', 'd']).parse::<f64>() == Ok(0.0);
     match parse_duration(text) {
         Ok(Some(duration)) => Ok(duration.min(FOREVER)),
         // For `timeout` no time means no limit; for a wait it means no wait.
@@ -344,7 +343,10 @@ mod tests {
 
     #[test]
     fn no_time_to_wait_is_no_wait() {
-        assert_eq!(wait("0"), Ok(Duration::ZERO));
+        for text in ["0", "0.0m", "0x0", "0e5d", "-0"] {
+            assert_eq!(wait(text), Ok(Duration::ZERO), "{text}");
+        }
+        assert!(wait("1e400").unwrap() > Duration::from_secs(1 << 30));
         assert_eq!(wait("1.5m"), Ok(Duration::from_secs(90)));
         assert!(wait("inf").unwrap() > Duration::from_secs(1 << 30));
         assert!(wait("PT5M").is_err());

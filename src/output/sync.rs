@@ -18,7 +18,7 @@ use super::{
 use crate::{
     cli::SyncArgs,
     error::{Code, Error, Result},
-    log,
+    log, page,
     record::{
         Outcome,
         outcome::{self, Instance, ScriptKind},
@@ -190,6 +190,12 @@ fn try_bring_over(
         if let Ok(file) = memory_file(c"outcome", &to_json(&settings.redaction.of(outcome))) {
             mirror.document("outcome.json", file);
         }
+        if let Some(page) = page::keep::for_share(Some(run), outcome, settings.redaction) {
+            mirror.document(page::DETAILS, page);
+        }
+        if let Some(list) = page::keep::list_for_share(run, outcome) {
+            mirror.list(list);
+        }
         mirror.finish();
         if !wait(&mut mirror, settings.flush_wait) {
             outcome.output.mirror = outcome::Mirror::Behind;
@@ -202,6 +208,9 @@ fn try_bring_over(
     mirror.abandon();
     run.write_outcome(outcome, Durability::Synced)
         .map_err(|error| failed("cannot write the outcome").because(error))?;
+    if outcome.state.is_final() {
+        page::keep::keep(run, outcome);
+    }
     result
 }
 

@@ -107,8 +107,9 @@ impl Watch<'_> {
             }
             match self.front.receive() {
                 Received::Message(Notice::Begun, _) => {}
-                Received::Message(Notice::Concluded, tail) => {
-                    self.concluded = Some(Instant::now());
+                Received::Message(Notice::Concluded(since), tail) => {
+                    // Its record may have taken long; no caller waits for that and then for a slow reader as well.
+                    self.concluded = Instant::now().checked_sub(since);
                     if let Some(passthrough) = &self.passthrough {
                         passthrough.end(tail.map(File::from).as_ref());
                     }

@@ -22,6 +22,7 @@ use super::{
 use crate::{
     error::Code,
     output::spool,
+    page,
     record::{
         Outcome,
         history::{Ended, History, Past, Started},
@@ -83,6 +84,7 @@ fn mend(context: &Context, kind: ScriptKind, ended: &Ended) {
     }
     run.release_reserve();
     let _ = run.write_outcome(&outcome, Durability::Synced);
+    page::keep::keep(&run, &outcome);
 }
 
 /// Says of runs that were on their way, and had not begun, that they will not come any more.
@@ -172,6 +174,7 @@ fn interrupted_or(run: &RunDir, history: Option<&History>, why: &str, missing: O
     }
     run.release_reserve();
     let _ = run.write_outcome(&outcome, Durability::Synced);
+    page::keep::keep(run, &outcome);
     if let Some(history) = history {
         let ended = Ended {
             run_id: run.id().to_owned(),

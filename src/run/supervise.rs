@@ -7,6 +7,7 @@
 
 mod conclude;
 mod end_tree;
+mod pages;
 mod publish;
 mod turn;
 
@@ -93,6 +94,8 @@ struct Supervisor {
     over: Option<Instant>,
     /// The steps as they were last written down.
     listed: StepList,
+    /// The pages as they were last made.
+    pages: pages::Pages,
 }
 
 impl Supervisor {
@@ -128,6 +131,7 @@ impl Supervisor {
             asked: 0,
             over: None,
             listed: StepList::default(),
+            pages: pages::Pages::default(),
         })
     }
 
@@ -262,7 +266,7 @@ impl Supervisor {
         let until = Instant::now() + DRAIN;
         self.pipe_rests_until = None;
         loop {
-            while self.pump() {}
+            self.pump_out();
             if self.pipe.is_none() || self.is_childless || Instant::now() >= until {
                 return;
             }

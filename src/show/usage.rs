@@ -12,9 +12,9 @@ pub fn error_of(error: &clap::Error) -> Error {
     let message = first.strip_prefix("error: ").unwrap_or("no command is given");
     // What a value should be stands behind it, and is the way out.
     if error.kind() == ErrorKind::ValueValidation
-        && let Some((message, hint)) = message.rsplit_once("': ")
+        && let Some((message, hint)) = message.split_once(">': ")
     {
-        return Error::new(Code::BadOption, backticked(&format!("{message}'")), hint);
+        return Error::new(Code::BadOption, backticked(&format!("{message}>'")), hint);
     }
     // What is missing stands on lines of its own.
     let message = match lines.clone().next().filter(|_| message.ends_with(':')) {

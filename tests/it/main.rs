@@ -8,6 +8,7 @@ mod exit_codes;
 mod harness;
 mod once;
 mod package;
+mod page;
 mod places;
 mod records;
 mod rehearsal;

@@ -38,6 +38,8 @@ pub(crate) enum Order {
     /// The descriptor that comes along is the new content of a small file; older content of that name
     /// need not be written any more.
     Document(String),
+    /// The descriptor that comes along is the list of the instance's runs, for the instance's folder.
+    List,
     /// The descriptor that comes along is a further large file that will not grow any more.
     Stream(String),
     /// The output has reached its end for now: bring everything over, look at it there, and say so.
@@ -133,6 +135,13 @@ impl Mirror {
     pub fn document(&mut self, name: &str, content: File) {
         self.waiting.retain(|(order, _)| !matches!(order, Order::Document(waiting) if waiting == name));
         self.order(Order::Document(name.into()), Some(content));
+    }
+
+    /// Orders the list of the instance's runs to be written, above the run's folder. A file of somebody else's
+    /// that bears its name stays, with a warning.
+    pub fn list(&mut self, content: File) {
+        self.waiting.retain(|(order, _)| !matches!(order, Order::List));
+        self.order(Order::List, Some(content));
     }
 
     /// Orders a further large file.

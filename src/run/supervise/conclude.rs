@@ -24,8 +24,8 @@ use crate::{
 impl Supervisor {
     /// The end, as the local disk records it.
     pub(super) fn conclude(&mut self, ending: &Ending) {
-        self.over.get_or_insert_with(Instant::now);
-        while self.pump() {}
+        let over = *self.over.get_or_insert_with(Instant::now);
+        self.pump_out();
         if let Some(leaf) = self.tree.leaf() {
             leaf.remove();
         }
@@ -64,7 +64,7 @@ impl Supervisor {
             }
         }
         let tail = self.hand_over_tail();
-        self.tell(&Notice::Concluded, tail.as_ref());
+        self.tell(&Notice::Concluded(over.elapsed()), tail.as_ref());
         self.note_changed_script();
     }
 
@@ -169,11 +169,14 @@ impl Supervisor {
         // Counted from the script's end: what has been waited for since then is part of it.
         let until = self.over.unwrap_or_else(Instant::now) + self.job.flush_wait;
         self.is_ending = true;
-        self.publish(Durability::Relaxed);
+        self.publish_with_page(Durability::Relaxed);
         self.finish_mirror();
+        // While the mirror is at work.
+        self.list();
         self.wait_for_mirror(until);
         self.is_mirrored = self.is_looked_at();
-        self.publish(Durability::Synced);
+        self.publish_with_page(Durability::Synced);
+        self.list_on_share();
         if !self.is_mirrored {
             return;
         }
@@ -182,7 +185,7 @@ impl Supervisor {
         if !self.is_looked_at() {
             // The output is there, and the outcome that says so is not.
             self.is_mirrored = false;
-            self.publish(Durability::Synced);
+            self.publish_with_page(Durability::Synced);
         }
     }
 
@@ -220,7 +223,9 @@ impl Supervisor {
     pub(super) fn stay(&mut self) {
         let before = self.job.spool.taken();
         self.job.spool.sync();
-        state::forget_oldest(&self.job.run, self.job.state_limit);
+        if state::forget_oldest(&self.job.run, self.job.state_limit) > 0 {
+            self.list_again();
+        }
         while self.pipe.is_some() && !self.is_urgent && self.stop.is_none() {
             let until = (!self.is_mirrored && self.job.mirror.is_alive()).then(|| Instant::now() + OUTCOME_EVERY);
             self.turn(until, None);
@@ -229,7 +234,8 @@ impl Supervisor {
         if self.job.spool.taken() != before {
             self.is_mirrored = false;
             self.hand_over_tail();
-            self.publish(Durability::Relaxed);
+            self.pages.hurry();
+            self.publish_with_page(Durability::Relaxed);
             self.finish_mirror();
         }
         self.let_mirror_finish();
@@ -242,17 +248,17 @@ impl Supervisor {
         }
         if self.job.outcome.output.mirror == Mirror::Current {
             // True until a moment ago; whoever reads it now is told.
-            self.publish(Durability::Relaxed);
+            self.publish_with_page(Durability::Relaxed);
         }
         if self.job.spool.has_tail() {
             return;
         }
         if self.is_looked_at() {
             self.is_mirrored = true;
-            self.publish(Durability::Relaxed);
+            self.publish_with_page(Durability::Relaxed);
             self.finish_mirror();
         } else if self.asked != self.job.spool.taken() && self.written.elapsed() >= OUTCOME_EVERY {
-            self.publish(Durability::Relaxed);
+            self.publish_with_page(Durability::Relaxed);
             self.finish_mirror();
         }
     }
@@ -275,13 +281,14 @@ impl Supervisor {
                     break;
                 }
                 self.is_mirrored = true;
-                self.publish(Durability::Synced);
+                self.publish_with_page(Durability::Synced);
+                self.list_on_share();
                 self.finish_mirror();
             }
             self.turn(Some(moved + patience), None);
         }
         self.is_mirrored = self.is_mirrored && self.job.mirror.is_complete();
         self.job.mirror.abandon();
-        self.publish(Durability::Synced);
+        self.publish_with_page(Durability::Synced);
     }
 }

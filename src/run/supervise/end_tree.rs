@@ -60,7 +60,7 @@ impl Supervisor {
         } else {
             info!(run, kill_rounds = rounds, seconds, "all have ended");
         }
-        while self.pump() {}
+        self.pump_out();
     }
 
     /// Gives the killed, so many, time to die before the next round, which takes as long as the last one.

@@ -8,6 +8,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    fcntl::{FcntlArg, fcntl},
     poll::{PollFd, PollFlags, ppoll},
     sys::{signal::Signal, wait::WaitStatus},
     unistd::Pid,
@@ -31,8 +32,12 @@ impl Supervisor {
         let pipe_rests = self.pipe_rests_until.filter(|rest| *rest > now);
         let tick = (self.is_changed && self.front.is_some()).then(|| self.written + OUTCOME_EVERY);
         let look = self.job.recording.next_wakeup();
-        let timeout =
-            [until, pipe_rests, tick, look].into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
+        let page = self.page_due(until);
+        let timeout = [until, pipe_rests, tick, look, page]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.saturating_duration_since(now));
         let has_seen = {
             let mut polls = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
             let recording = self.job.recording.poll_fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -52,6 +57,7 @@ impl Supervisor {
         self.take_orders();
         if has_seen || look.is_some_and(|look| look <= Instant::now()) {
             self.job.recording.pump();
+            self.is_changed = true;
         }
         if self.job.mirror.pump() {
             self.is_changed = true;
@@ -59,7 +65,11 @@ impl Supervisor {
         if self.pipe_rests_until.is_none_or(|rest| rest <= Instant::now()) {
             self.pump();
         }
-        if self.is_changed && self.written.elapsed() >= OUTCOME_EVERY {
+        if page.is_some_and(|due| due <= Instant::now()) {
+            self.publish_with_page(Durability::Relaxed);
+            self.list();
+            self.list_on_share();
+        } else if self.is_changed && self.written.elapsed() >= OUTCOME_EVERY {
             self.publish(Durability::Relaxed);
         }
     }
@@ -88,6 +98,15 @@ impl Supervisor {
                 false
             }
         }
+    }
+
+    /// Takes all that is in the pipe now, and not what comes meanwhile: whoever writes on and on would have this
+    /// process read for ever.
+    pub(super) fn pump_out(&mut self) {
+        let Some(pipe) = &self.pipe else { return };
+        let holds = fcntl(pipe, FcntlArg::F_GETPIPE_SZ).map_or(1 << 20, i32::cast_unsigned);
+        let end = self.job.spool.taken() + u64::from(holds);
+        while self.job.spool.taken() < end && self.pump() {}
     }
 
     pub(super) fn take_signals(&mut self) {
