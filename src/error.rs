@@ -4,7 +4,6 @@
 
 use std::fmt;
 
-use nix::errno::Errno;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -61,7 +60,7 @@ impl Error {
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             text.push_str(": ");
-            text.push_str(&one_line(&in_words(error)));
+            text.push_str(&one_line(&reason(&error)));
             cause = error.source();
         }
         text
@@ -80,13 +79,20 @@ impl std::error::Error for Error {
     }
 }
 
-/// A cause as people read it: errors of the system in its own words, without their numbers.
-fn in_words(error: &(dyn std::error::Error + 'static)) -> String {
-    let number = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::raw_os_error);
-    let errno = error.downcast_ref::<Errno>().copied().or(number.map(Errno::from_raw));
-    let Some(errno) = errno else { return error.to_string() };
-    let text = errno.desc();
-    text[..1].to_lowercase() + &text[1..]
+/// Why something failed, as the line goes on that tells it: what the system says begins in lower case, without its number.
+/// `input/output error`, not `Input/output error (os error 5)`.
+pub fn reason(error: &impl fmt::Display) -> String {
+    let text = error.to_string();
+    let Some((said, number)) = text.rsplit_once(" (os error ") else { return text };
+    if number.strip_suffix(')').is_none_or(|number| number.parse::<i32>().is_err()) {
+        return text;
+    }
+    // Others may have put something of their own before it.
+    let at = said.rfind(": ").map_or(0, |at| at + 2);
+    let (before, said) = said.split_at(at);
+    let mut rest = said.chars();
+    let first = rest.next().map(|first| first.to_ascii_lowercase());
+    before.chars().chain(first).chain(rest).collect()
 }
 
 /// Line ends and other control characters made visible: names come from requests and file systems.
@@ -212,5 +218,20 @@ codes! {
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_becomes_a_part_of_the_line() {
+        let system = std::io::Error::from_raw_os_error(2);
+        assert_eq!(reason(&system), "no such file or directory");
+        assert_eq!(reason(&format!("cannot open `A`: {system}")), "cannot open `A`: no such file or directory");
+        for own in ["UTF-8 is meant", "A (os error x)"] {
+            assert_eq!(reason(&own), own);
+        }
     }
 }

@@ -9,7 +9,9 @@
 //! - [`output`]: the spool on the local disk and its mirror on the share
 //! - [`steps`]: the script's top-level commands, recorded from outside as they run
 //! - [`record`]: the outcome, what has run once, and who may run now
+//! - [`page`]: the details page of a run, and the list of all runs
 //! - [`show`]: status and logs
+//! - [`log`]: what the agent says of itself
 //! - [`check`]: what is wrong with a request or a script, before anything runs
 //! - [`rehearsal`]: `try`, the same walk on a throw-away share
 //! - [`sys`]: system calls behind names, the only unsafe code
@@ -17,7 +19,9 @@
 pub mod check;
 pub mod cli;
 pub mod error;
+pub mod log;
 pub mod output;
+pub mod page;
 pub mod record;
 pub mod rehearsal;
 pub mod request;

@@ -230,7 +230,7 @@ impl Config {
         let code = if message.starts_with("unknown field") { Code::UnknownConfigKey } else { Code::BadConfig };
         let hint = match message.split('`').nth(1).filter(|_| code == Code::UnknownConfigKey) {
             Some(key) => near_key(key, message),
-            None => format!("correct line {line}; man ci-setup-agent lists the keys"),
+            None => format!("correct line {line}; `man ci-setup-agent` lists the keys"),
         };
         let key = text.lines().nth(line - 1).and_then(|text| text.split_once('=')).map(|(key, _)| key.trim());
         let message = match (message.split_once(", expected "), key) {
@@ -251,7 +251,7 @@ fn near_key(key: &str, message: &str) -> String {
     let best = known.map(|known| (strsim::jaro_winkler(key, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
     match best {
         Some((score, known)) if score > 0.7 => format!("did you mean `{known}`?"),
-        _ => "remove it, or see man ci-setup-agent for the keys there are".into(),
+        _ => "remove it; `man ci-setup-agent` lists the keys there are".into(),
     }
 }
 
@@ -269,7 +269,7 @@ pub fn trusted(file: &File, path: &Path) -> Result<()> {
     Err(Error::new(
         Code::WritableByOthers,
         format!("`{}` may be written by others than root", path.display()),
-        format!("chown root {0} && chmod go-w {0}", path.display()),
+        format!("make it root's alone: `chown root {0} && chmod go-w {0}`", path.display()),
     ))
 }
 

@@ -4,9 +4,10 @@
 //! version               shape of this directory, `1`
 //! lock                  held by the one `run` that executes
 //! request.json          the accepted request, for later boots
+//! index.html            the list of all runs
 //! instance.json         and for whom it was accepted
 //! history/KEY/*.jsonl   what has run once (see `history`)
-//! runs/RUN/outcome.json, output.log, output.tail.log (output.tail.part while it grows), script.sh
+//! runs/RUN/outcome.json, output.log, output.tail.log (output.tail.part while it grows), script.sh, details.html
 //! ```
 
 use std::{
@@ -28,6 +29,7 @@ use super::{
 };
 use crate::{
     error::{Code, Error, Result},
+    page::{DETAILS, INDEX},
     sys::aside::{self, Answer},
 };
 
@@ -96,7 +98,7 @@ impl StateDir {
             Ok(version) => Err(Error::new(
                 Code::StateNewer,
                 format!("state directory `{}` has version {version}, and this agent knows {VERSION}", root.display()),
-                "install the newer version of ci-setup-agent again, or choose another directory with --state",
+                "install the newer version of ci-setup-agent again, or choose another directory with `--state`",
             )),
             // Torn by a power cut: everything else in the directory stands on its own.
             Err(_) => Ok(()),
@@ -133,7 +135,9 @@ impl StateDir {
                 "stopped while waiting for another `run`",
                 "nothing was run by this call; the other one goes on",
             )),
-            Answer::TooLate | Answer::Died => Err(cannot(io::Error::other("who waited for the lock has died"))),
+            Answer::TooLate | Answer::Died => {
+                Err(cannot(io::Error::other("the process that waited for the lock died")))
+            }
         }
     }
 
@@ -180,6 +184,16 @@ impl StateDir {
             .collect();
         runs.sort_by(|a, b| order_of(&a.id).cmp(&order_of(&b.id)));
         runs
+    }
+
+    /// The state directory that a run's folder is in.
+    pub fn of_run(run: &RunDir) -> Option<Self> {
+        Some(Self { root: run.path.parent()?.parent()?.to_owned() })
+    }
+
+    /// Replaces the list of runs. A full disk costs the list and nothing else.
+    pub fn write_list(&self, page: &[u8]) {
+        let _ = replace(&self.root.join(INDEX), page, Durability::Relaxed);
     }
 
     /// Reads one of the documents kept beside the runs.
@@ -254,6 +268,11 @@ impl RunDir {
     pub fn write_steps(&self, steps: &StepList) {
         let text = serde_json::to_vec(steps).unwrap_or_default();
         let _ = replace(&self.file(STEPS), &text, Durability::Relaxed);
+    }
+
+    /// Replaces the page that shows the run. A full disk costs the page and nothing else.
+    pub fn write_page(&self, page: &[u8]) {
+        let _ = replace(&self.file(DETAILS), page, Durability::Relaxed);
     }
 
     /// Holds a little space back for the outcome, in case the script fills the disk.
@@ -383,20 +402,21 @@ fn not_writable(path: &Path, error: io::Error) -> Error {
     Error::new(
         Code::StateNotWritable,
         format!("cannot write state directory `{}`", path.display()),
-        "make it writable for root, or choose another one with --state",
+        "make it writable for root, or choose another one with `--state`",
     )
     .because(error)
 }
 
 /// Removes the oldest runs until all together take at most `limit` bytes of the disk; 0 means any number.
 /// Never `current`, never a run that somebody still records, and none of another instance, whose disk was captured.
-/// Nothing on the share is touched.
-pub fn forget_oldest(current: &RunDir, limit: u64) {
-    let Some(state) = current.path.parent().and_then(Path::parent) else { return };
+/// Nothing on the share is touched. Returns how many were removed.
+pub fn forget_oldest(current: &RunDir, limit: u64) -> usize {
+    let Some(state) = StateDir::of_run(current) else { return 0 };
+    let mut removed = 0;
     if limit == 0 {
-        return;
+        return removed;
     }
-    let runs = StateDir { root: state.to_owned() }.runs();
+    let runs = state.runs();
     let sized = |run: RunDir| {
         let size = run.disk_usage();
         (run, size)
@@ -404,7 +424,7 @@ pub fn forget_oldest(current: &RunDir, limit: u64) {
     let mut runs: Vec<(RunDir, u64)> = runs.into_iter().map(sized).collect();
     let sum = |runs: &[(RunDir, u64)]| -> u64 { runs.iter().map(|(_, size)| size).sum() };
     if sum(&runs) <= limit {
-        return;
+        return removed;
     }
     let identity = |run: &RunDir| run.outcome()?.instance.map(|instance| instance.identity);
     let own = identity(current);
@@ -412,12 +432,15 @@ pub fn forget_oldest(current: &RunDir, limit: u64) {
     let mut total = sum(&runs);
     for (run, size) in &runs {
         if total <= limit {
-            return;
+            break;
         }
         if run.id != current.id && run.claim().is_some() && fs::remove_dir_all(&run.path).is_ok() {
+            tracing::info!(run = run.id, bytes = size, "run removed, to keep to state-limit");
             total -= size;
+            removed += 1;
         }
     }
+    removed
 }
 
 /// The id of this boot, or an empty text where the kernel does not tell.

@@ -50,19 +50,19 @@ impl Interpreter {
         if !self.program.is_absolute() {
             return refuse(
                 format!("interpreter `{shown}` of the script's first line is not an absolute path"),
-                "write the full path, for example #!/bin/bash",
+                "write the full path, such as `#!/bin/bash`",
             );
         }
         match access(&self.program, AccessFlags::X_OK) {
             Ok(()) if self.program.is_dir() => refuse(
                 format!("interpreter `{shown}` of the script's first line is a folder"),
-                "name a program, for example #!/bin/bash",
+                "name a program, such as `#!/bin/bash`",
             ),
             Ok(()) => Ok(()),
             Err(errno) => Err(Error::new(
                 Code::CannotStart,
                 format!("cannot execute interpreter `{shown}` of the script's first line"),
-                "install it on the machine, or change the first line to one that is there, such as #!/bin/bash",
+                "install it on the machine, or change the first line to one that is there, such as `#!/bin/bash`",
             )
             .because(errno)),
         }

@@ -313,7 +313,7 @@ impl Share {
     fn not_mounted(&self, reason: Look, patience: Duration) -> Error {
         let root = self.root.display();
         let patience = humantime::format_duration(patience);
-        let hint = "see whether it is mounted, wait longer with --share-wait, or name another folder with --share";
+        let hint = "see whether it is mounted, wait longer with `--share-wait`, or name another folder with `--share`";
         match reason {
             Look::Failing(error) => {
                 let error = io::Error::from_raw_os_error(error);
