@@ -8,7 +8,12 @@ use std::{
 
 use super::environment;
 use crate::{
-    record::outcome::{self, Block, FailedCommand, Outcome},
+    error::reason,
+    record::{
+        outcome::{self, FailedCommand, Outcome},
+        state::timestamp_micros,
+        steps::{RecordedStep, StepList},
+    },
     request::Warning,
     script::{Script, interpreter::Interpreter},
     settings::StepsMode,
@@ -27,8 +32,8 @@ pub enum Recording {
     Starting(Box<Starting>),
     /// It runs.
     On(Box<Recorder>),
-    /// It has ended, and all of it is written.
-    Ended,
+    /// It has ended, with these.
+    Ended(StepList),
 }
 
 impl Recording {
@@ -36,7 +41,7 @@ impl Recording {
     pub fn prepare(mode: StepsMode, script: &Script, run_id: &str) -> Self {
         let off = |reason: &str| Self::Off(reason.to_owned());
         match mode {
-            StepsMode::Off => return off("--steps off"),
+            StepsMode::Off => return off("`--steps off`"),
             StepsMode::Hook => return off("the hook inside bash is not part of this version"),
             StepsMode::Auto => {}
         }
@@ -49,7 +54,7 @@ impl Recording {
         let text = script.text.as_slice();
         match Starting::new(Watch { run_id, interpreter: &bash, script: text }) {
             Ok(starting) => Self::Starting(Box::new(starting)),
-            Err(Unavailable(reason)) => Self::Off(reason),
+            Err(Unavailable(why)) => Self::Off(reason(&why)),
         }
     }
 
@@ -59,10 +64,20 @@ impl Recording {
         *self = match old {
             Self::Starting(starting) => match starting.finish(Instant::now() + PATIENCE) {
                 Ok(recorder) => Self::On(Box::new(recorder)),
-                Err(Unavailable(reason)) => Self::Off(reason),
+                Err(Unavailable(why)) => Self::Off(reason(&why)),
             },
             other => other,
         };
+    }
+
+    /// `on`, or why there is none.
+    pub fn standing(&self) -> &str {
+        match self {
+            Self::Off(reason) => reason,
+            Self::Starting(_) => "not begun",
+            Self::On(_) => "on",
+            Self::Ended(_) => "ended",
+        }
     }
 
     /// Names the script's first process.
@@ -76,7 +91,7 @@ impl Recording {
     pub fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
             Self::On(recorder) => recorder.poll_fd(),
-            Self::Off(_) | Self::Starting(_) | Self::Ended => None,
+            Self::Off(_) | Self::Starting(_) | Self::Ended(_) => None,
         }
     }
 
@@ -84,7 +99,7 @@ impl Recording {
     pub fn next_wakeup(&self) -> Option<Instant> {
         match self {
             Self::On(recorder) => recorder.next_wakeup(),
-            Self::Off(_) | Self::Starting(_) | Self::Ended => None,
+            Self::Off(_) | Self::Starting(_) | Self::Ended(_) => None,
         }
     }
 
@@ -99,7 +114,7 @@ impl Recording {
     pub fn write_to(&self, outcome: &mut Outcome) {
         match self {
             Self::Off(reason) => outcome.steps.unavailable = Some(reason.clone()),
-            Self::Starting(_) | Self::Ended => {}
+            Self::Starting(_) | Self::Ended(_) => {}
             Self::On(recorder) => {
                 outcome.steps.unavailable = None;
                 outcome.steps.count = recorder.count();
@@ -110,13 +125,23 @@ impl Recording {
         }
     }
 
+    /// The steps so far, for the run's folder.
+    pub fn list(&self) -> StepList {
+        match self {
+            Self::Off(_) | Self::Starting(_) => StepList::default(),
+            Self::On(recorder) => listed(recorder.count(), &recorder.steps(), recorder.current().as_ref()),
+            Self::Ended(list) => list.clone(),
+        }
+    }
+
     /// Ends the recording and writes all of it. A script that succeeded in spite of a failed command gets a
     /// warning for each of the first of them.
     pub fn finish(&mut self, outcome: &mut Outcome) {
         self.write_to(outcome);
-        let Self::On(recorder) = std::mem::replace(self, Self::Ended) else { return };
-        let Summary { unavailable, count, failed: failures, failed_count, unfinished, lost_events, notes, .. } =
+        let Self::On(recorder) = std::mem::replace(self, Self::Ended(StepList::default())) else { return };
+        let Summary { unavailable, count, steps, failed: failures, failed_count, unfinished, lost_events, notes } =
             recorder.finish();
+        *self = Self::Ended(listed(count, &steps, unfinished.as_ref()));
         outcome.steps.unavailable = unavailable;
         outcome.steps.count = count;
         outcome.steps.current = unfinished.map(|step| current(&step));
@@ -154,19 +179,35 @@ pub fn silent_failures(outcome: &Outcome) -> Option<Warning> {
     ))
 }
 
-fn current(step: &Step) -> outcome::Step {
-    outcome::Step {
+fn listed(count: u64, steps: &[Step], running: Option<&Step>) -> StepList {
+    StepList { count, steps: steps.iter().map(recorded).collect(), running: running.map(recorded) }
+}
+
+fn recorded(step: &Step) -> RecordedStep {
+    RecordedStep {
         line: step.line,
-        block: step.block.as_ref().map(|block| Block { user: block.user.clone(), line: block.line }),
+        end_line: step.end_line,
+        block: block(step),
         command: step.command.clone(),
+        started_at: timestamp_micros(step.began),
         seconds: step.seconds,
+        exit_code: step.exit_code,
+        has_failed: step.has_failed,
     }
+}
+
+fn block(step: &Step) -> Option<outcome::Block> {
+    step.block.as_ref().map(|block| outcome::Block { user: block.user.clone(), line: block.line })
+}
+
+fn current(step: &Step) -> outcome::Step {
+    outcome::Step { line: step.line, block: block(step), command: step.command.clone(), seconds: step.seconds }
 }
 
 fn failed(step: &Step) -> FailedCommand {
     FailedCommand {
         line: step.line,
-        block: step.block.as_ref().map(|block| Block { user: block.user.clone(), line: block.line }),
+        block: block(step),
         command: step.command.clone(),
         exit_code: step.exit_code.unwrap_or_default(),
     }

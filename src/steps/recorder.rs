@@ -92,6 +92,11 @@ impl Recorder {
         self.timeline.record.failed.iter().map(|done| self.clock.done(done)).collect()
     }
 
+    /// The steps that ended so far, the first and the latest.
+    pub fn steps(&self) -> Vec<Step> {
+        self.timeline.record.steps().map(|done| self.clock.done(done)).collect()
+    }
+
     /// Ends the recording. The probes are taken out by the keeper, after this has returned.
     pub fn finish(mut self) -> Summary {
         self.buffers.stop();

@@ -1,5 +1,6 @@
 //! Tests of the real program.
 
+mod agent_log;
 mod check;
 mod cli;
 mod environment;
@@ -7,6 +8,7 @@ mod exit_codes;
 mod harness;
 mod once;
 mod package;
+mod page;
 mod places;
 mod records;
 mod rehearsal;

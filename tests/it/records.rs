@@ -129,3 +129,25 @@ fn sync_finishes_what_a_run_could_not_bring_to_the_share() {
     let outcome = outcome_in(&room, &only(runs(&room)));
     assert_eq!((&outcome["output"]["mirror"], &outcome["output"]["mirroredBytes"]), (&"current".into(), &6.into()));
 }
+
+#[test]
+fn steps_and_the_times_of_the_output_are_kept_beside_it() {
+    let room = Room::new("bookworm");
+    let script = "echo one\nsudo -u azureuser -i <<'END'\nnosuch\nEND\nfalse || echo two\n";
+    assert_eq!(run(&room, &Request::creation(script)).code, 0);
+    let folder = only(runs(&room));
+    let list: Value = serde_json::from_str(&room.read(format!("{folder}/steps.json")).expect("steps")).expect("JSON");
+    let told: Vec<String> = list["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .map(|step| format!("{} {} {} {}", step["line"], step["block"]["line"], step["exitCode"], step["hasFailed"]))
+        .collect();
+    assert_eq!(told, ["1 null 0 false", "3 1 127 true", "2 null 127 false", "5 null 0 false"], "{list:#}");
+    assert_eq!(list["count"], 4);
+
+    let times = std::fs::read(room.path(format!("{folder}/output.times"))).expect("times");
+    let bytes = outcome_in(&room, &folder)["output"]["bytes"].as_u64().expect("bytes");
+    assert_eq!(times.len() % 16, 0);
+    assert_eq!(times[times.len() - 8..], bytes.to_le_bytes(), "the last record is of the whole output");
+}

@@ -11,12 +11,13 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 
 use super::{
     Order, Report,
-    documents::Documents,
-    folder::{Folder, Ground, Rights, Target, is_blocked},
+    documents::{Documents, Place},
+    folder::{Above, Folder, Ground, Rights, Target, is_blocked},
     pace::{Backoff, Pace},
     stream::{Stream, Want},
 };
 use crate::{
+    error::reason,
     request::Warning,
     sys::{
         bell::Bell,
@@ -42,6 +43,8 @@ pub(super) struct Process {
     backoff: Backoff,
     is_failing: bool,
     warned: bool,
+    /// Whether it was told that the list of runs is not written.
+    told_of_list: bool,
     /// What the share was last asked for, to know what a failure casts doubt on.
     doing: Doing,
 }
@@ -83,6 +86,7 @@ impl Process {
             backoff: Backoff::default(),
             is_failing: false,
             warned: false,
+            told_of_list: false,
             doing: Doing::Folder,
         }
     }
@@ -202,7 +206,27 @@ impl Process {
         let (Some(folder), Some(document)) = (&self.folder, self.documents.next()) else { return Ok(()) };
         let written = document.write(folder);
         self.pace.document();
-        written?;
+        let is_last_try = self.target.user.is_none() || self.rights == Rights::Roots;
+        let written = match written {
+            // What is at the list's name is in nobody's way but its own.
+            Err(error)
+                if document.place() == Place::Instance
+                    && (is_blocked(&error) || is_last_try && error.kind() == io::ErrorKind::PermissionDenied) =>
+            {
+                document.settle();
+                Above::NotOurs
+            }
+            result => result?,
+        };
+        if written == Above::NotOurs && !self.told_of_list {
+            self.told_of_list = true;
+            let path = format!("Logs/{}/{}", self.target.name, crate::page::INDEX);
+            self.send(&Report::Warning(Warning::new(
+                "list-not-written",
+                format!("the list of runs is not written: `{path}` on the share is somebody else's"),
+                format!("rename or remove `{path}`"),
+            )));
+        }
         self.succeed();
         self.report_progress();
         Ok(())
@@ -309,7 +333,7 @@ impl Process {
         }
         if !self.is_failing {
             self.is_failing = true;
-            self.send(&Report::Failing { why: error.to_string() });
+            self.send(&Report::Failing { why: reason(error) });
         }
     }
 
@@ -330,14 +354,17 @@ impl Process {
                 Received::Message(order, file) => {
                     self.generation += 1;
                     match (order, file) {
-                        (Order::Document(name), Some(file)) => self.documents.take(name, file.into()),
+                        (Order::Document(name), Some(file)) => self.documents.take(name, Place::Run, file.into()),
+                        (Order::List, Some(file)) => {
+                            self.documents.take(crate::page::INDEX.into(), Place::Instance, file.into());
+                        }
                         (Order::Stream(name), Some(file)) => {
                             // Output that leftovers wrote after the end makes another tail.
                             self.streams.retain(|stream| stream.name != name);
                             self.streams.push(Stream::new(&name, file.into()));
                         }
                         (Order::Finish, _) => self.finish(),
-                        (Order::Document(_) | Order::Stream(_), None) => {}
+                        (Order::Document(_) | Order::List | Order::Stream(_), None) => {}
                     }
                 }
             }

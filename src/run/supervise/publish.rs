@@ -3,6 +3,8 @@
 use super::Supervisor;
 use std::{fs::File, os::fd::AsFd, time::Instant};
 
+use tracing::warn;
+
 use crate::run::job::Notice;
 use crate::{
     record::{
@@ -23,6 +25,11 @@ impl Supervisor {
         }
         // A full disk: the front still gets the outcome through its channel.
         let _ = self.job.run.write_outcome(&self.job.outcome, durability);
+        let steps = self.job.recording.list();
+        if steps != self.listed {
+            self.job.run.write_steps(&steps);
+            self.listed = steps;
+        }
         let public = self.job.redaction.of(&self.job.outcome);
         if let Ok(file) = descriptors::memory_file(c"outcome", &state::to_json(&public)) {
             self.job.mirror.document("outcome.json", file);
@@ -50,6 +57,7 @@ impl Supervisor {
     }
 
     pub(super) fn warn(&mut self, warning: Warning) {
+        warn!(run = self.job.run.id(), code = warning.code, "warning");
         if self.job.outcome.warnings.len() < outcome::LONGEST_LIST {
             self.job.outcome.warnings.push(warning);
         }

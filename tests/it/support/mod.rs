@@ -8,6 +8,7 @@
 //! Both vanish with everything in them when dropped, and also when the test is killed.
 //! A test that cannot run here fails and says why; none passes by skipping.
 
+pub mod browser;
 pub mod call;
 mod cgroup;
 mod disk;
