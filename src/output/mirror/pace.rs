@@ -9,8 +9,8 @@ const BETWEEN: Duration = Duration::from_millis(700);
 /// The span in which at most two small writes happen, with a margin for what the way to the share takes.
 const SPAN: Duration = Duration::from_millis(1005);
 
-/// Longest wait of a document behind output that fills one write after the other.
-const LONGEST_WAIT: Duration = Duration::from_secs(1);
+/// Longest wait of a document behind output that fills one write after the other, and behind another document.
+const LONGEST_WAIT: Duration = SPAN;
 
 /// Longest pause between two tries on a share that fails.
 const LONGEST_PAUSE: Duration = Duration::from_secs(5);
@@ -21,6 +21,7 @@ pub(super) struct Pace {
     /// The two latest writes, of output or documents, the latest first.
     latest: [Option<Instant>; 2],
     output: Option<Instant>,
+    document: Option<Instant>,
     synced: Option<Instant>,
 }
 
@@ -32,6 +33,7 @@ impl Pace {
 
     /// How long a document that was asked for at `since` waits.
     pub(super) fn document_waits(&self, since: Instant) -> Duration {
+        let since = self.document.map_or(since, |document| document.max(since));
         left(self.latest[1], SPAN).min(left(Some(since), LONGEST_WAIT))
     }
 
@@ -43,12 +45,13 @@ impl Pace {
     /// Output is written now.
     pub(super) fn output(&mut self) {
         self.output = Some(Instant::now());
-        self.document();
+        self.latest = [self.output, self.latest[0]];
     }
 
     /// A document is written now.
     pub(super) fn document(&mut self) {
-        self.latest = [Some(Instant::now()), self.latest[0]];
+        self.document = Some(Instant::now());
+        self.latest = [self.document, self.latest[0]];
     }
 
     /// The share takes note of all output now.
@@ -98,6 +101,15 @@ mod tests {
         assert_eq!(pace.document_waits(Instant::now()), Duration::ZERO);
         pace.document();
         assert!(pace.output_waits() > BETWEEN && pace.output_waits() <= SPAN);
+    }
+
+    #[test]
+    fn several_documents_at_once_do_not_come_at_once() {
+        let mut pace = Pace::default();
+        let since = Instant::now().checked_sub(LONGEST_WAIT * 2).expect("a machine that is on for a while");
+        pace.output();
+        pace.document();
+        assert!(pace.document_waits(since) > BETWEEN);
     }
 
     #[test]
