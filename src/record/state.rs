@@ -15,7 +15,7 @@ use std::{
     io::{self, Write},
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     },
     path::{Path, PathBuf},
     time::SystemTime,
@@ -59,13 +59,14 @@ impl StateDir {
     /// Opens the state directory and makes it where it is missing, mode 0700.
     ///
     /// # Errors
-    /// `state-not-writable`, and `state-newer` where a newer agent made it.
+    /// `state-not-writable`, `writable-by-others`, and `state-newer` where a newer agent made it.
     pub fn open(root: &Path) -> Result<Self> {
         let cannot = |error| not_writable(root, error);
         if root.exists() {
             nix::unistd::access(root, nix::unistd::AccessFlags::W_OK).map_err(|errno| cannot(errno.into()))?;
         }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(cannot)?;
+        keep_to_ourselves(root).map_err(cannot)??;
         let version = root.join("version");
         match fs::read_to_string(&version) {
             Ok(text) => Self::check_version(root, &text)?,
@@ -97,7 +98,7 @@ impl StateDir {
             Ok(version) => Err(Error::new(
                 Code::StateNewer,
                 format!("state directory `{}` has version {version}, and this agent knows {VERSION}", root.display()),
-                "install the newer version of ci-setup-agent again, or choose another directory with --state",
+                "install the newer version of ci-setup-agent again, or choose another directory with `--state`",
             )),
             // Torn by a power cut: everything else in the directory stands on its own.
             Err(_) => Ok(()),
@@ -134,7 +135,9 @@ impl StateDir {
                 "stopped while waiting for another `run`",
                 "nothing was run by this call; the other one goes on",
             )),
-            Answer::TooLate | Answer::Died => Err(cannot(io::Error::other("who waited for the lock has died"))),
+            Answer::TooLate | Answer::Died => {
+                Err(cannot(io::Error::other("the process that waited for the lock died")))
+            }
         }
     }
 
@@ -287,10 +290,7 @@ impl RunDir {
     /// Bytes that the run's files take on the disk.
     fn disk_usage(&self) -> u64 {
         let files = fs::read_dir(&self.path).into_iter().flatten().flatten();
-        files
-            .filter_map(|file| file.metadata().ok())
-            .map(|file| std::os::unix::fs::MetadataExt::blocks(&file) * 512)
-            .sum()
+        files.filter_map(|file| file.metadata().ok()).map(|file| file.blocks() * 512).sum()
     }
 
     /// Claims the run's files for this process and those it forks; `None` where another process still
@@ -355,6 +355,24 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
+/// Sees to it that a state directory is this user's alone: who may write there decides what runs as root.
+fn keep_to_ourselves(root: &Path) -> io::Result<Result<()>> {
+    let found = fs::metadata(root)?;
+    if found.uid() != nix::unistd::geteuid().as_raw() || found.mode() & 0o022 != 0 {
+        return Ok(Err(Error::new(
+            Code::WritableByOthers,
+            format!("state directory `{}` may be written by others than root", root.display()),
+            format!("chown root {0} && chmod 0700 {0}, or choose another one with --state", root.display()),
+        )));
+    }
+    // A folder that holds other things as well is somebody's choice.
+    let is_ours = || Ok::<_, io::Error>(root.join("version").exists() || fs::read_dir(root)?.next().is_none());
+    if found.mode() & 0o077 != 0 && is_ours()? {
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(Ok(()))
+}
+
 /// Replaces a file atomically: whoever reads it finds the old content or the new one.
 ///
 /// # Errors
@@ -384,14 +402,14 @@ fn not_writable(path: &Path, error: io::Error) -> Error {
     Error::new(
         Code::StateNotWritable,
         format!("cannot write state directory `{}`", path.display()),
-        "make it writable for root, or choose another one with --state",
+        "make it writable for root, or choose another one with `--state`",
     )
     .because(error)
 }
 
 /// Removes the oldest runs until all together take at most `limit` bytes of the disk; 0 means any number.
-/// Never `current`, and never a run that somebody still records. Nothing on the share is touched. Returns how
-/// many were removed.
+/// Never `current`, never a run that somebody still records, and none of another instance, whose disk was captured.
+/// Nothing on the share is touched. Returns how many were removed.
 pub fn forget_oldest(current: &RunDir, limit: u64) -> usize {
     let Some(state) = StateDir::of_run(current) else { return 0 };
     let mut removed = 0;
@@ -399,13 +417,25 @@ pub fn forget_oldest(current: &RunDir, limit: u64) -> usize {
         return removed;
     }
     let runs = state.runs();
-    let sizes: Vec<u64> = runs.iter().map(RunDir::disk_usage).collect();
-    let mut total: u64 = sizes.iter().sum();
-    for (run, size) in runs.iter().zip(sizes) {
+    let sized = |run: RunDir| {
+        let size = run.disk_usage();
+        (run, size)
+    };
+    let mut runs: Vec<(RunDir, u64)> = runs.into_iter().map(sized).collect();
+    let sum = |runs: &[(RunDir, u64)]| -> u64 { runs.iter().map(|(_, size)| size).sum() };
+    if sum(&runs) <= limit {
+        return removed;
+    }
+    let identity = |run: &RunDir| run.outcome()?.instance.map(|instance| instance.identity);
+    let own = identity(current);
+    runs.retain(|(run, _)| identity(run).is_none_or(|identity| own.as_ref().is_none_or(|own| *own == identity)));
+    let mut total = sum(&runs);
+    for (run, size) in &runs {
         if total <= limit {
             break;
         }
         if run.id != current.id && run.claim().is_some() && fs::remove_dir_all(&run.path).is_ok() {
+            tracing::info!(run = run.id, bytes = size, "run removed, to keep to state-limit");
             total -= size;
             removed += 1;
         }

@@ -37,9 +37,9 @@ pub enum Order {
 pub enum Notice {
     /// The first process is there.
     Begun,
-    /// The script's part is over, and this is all of its output; the descriptor that comes along is the
-    /// tail of an output that was too long.
-    Concluded,
+    /// The script's part has been over for this time, and this is all of its output; the descriptor that comes
+    /// along is the tail of an output that was too long.
+    Concluded(Duration),
     /// The run has ended; the descriptor that comes along holds the outcome.
     Ended,
 }
@@ -52,6 +52,16 @@ pub enum Leftovers {
     Keep,
     /// They are ended as at a timeout, but with at most 0.3 s of grace.
     Kill,
+}
+
+impl Leftovers {
+    /// As people write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Kill => "kill",
+        }
+    }
 }
 
 /// One run, ready to start.

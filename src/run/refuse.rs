@@ -2,15 +2,18 @@
 
 use std::{
     fs::File,
+    path::Path,
     time::{Duration, Instant, SystemTime},
 };
 
 use nix::poll::{PollFd, PollFlags, ppoll};
+use tracing::warn;
 
 use super::{Context, job::Redaction, prepare};
 use crate::{
     cli::Call,
     error::{Code, Error},
+    log,
     output::mirror::{Mirror, Target},
     page,
     record::{
@@ -96,6 +99,9 @@ pub(super) fn refuse(error: &Error, known: &Known, call: &Call) -> u8 {
         let patience = known.flush_wait.unwrap_or(Duration::from_secs(30));
         mirror(target, run.as_ref(), &mut outcome, None, patience);
     }
+    // Where it was refused before anybody could say whose log it belongs to.
+    log::start(known.state.as_deref().unwrap_or(Path::new(STATE)));
+    warn!(run = id, code = %error.code, exit_code = error.exit_code(), "request refused");
     show::print_error(error);
     if call.print.json {
         let _ = show::print_json(&outcome);
@@ -105,6 +111,7 @@ pub(super) fn refuse(error: &Error, known: &Known, call: &Call) -> u8 {
 
 /// Writes down that a script was refused, here and on the share, and returns the outcome.
 pub(super) fn record(context: &Context, run: &RunDir, error: &Error, outcome: Outcome) -> Outcome {
+    warn!(run = run.id(), code = %error.code, exit_code = error.exit_code(), "script refused");
     let mut outcome = outcome_of(error, outcome);
     let _ = run.write_outcome(&outcome, Durability::Synced);
     page::keep::keep(run, &outcome);

@@ -1,5 +1,6 @@
 //! Tests of the real program.
 
+mod agent_log;
 mod check;
 mod cli;
 mod environment;

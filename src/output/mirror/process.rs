@@ -17,6 +17,7 @@ use super::{
     stream::{Stream, Want},
 };
 use crate::{
+    error::reason,
     request::Warning,
     sys::{
         bell::Bell,
@@ -123,12 +124,23 @@ impl Process {
             self.open_folder()?;
         }
         let mut later: Option<Duration> = None;
+        if let Some(document) = self.documents.next()
+            && !self.is_finishing
+            && !document.is_first
+            && self.pace.document_waits(document.since).is_zero()
+        {
+            // Output that would take each turn is not let.
+            self.doing = Doing::Document;
+            self.write_document()?;
+            return Ok(Next::Now);
+        }
         for index in 0..self.streams.len() {
             let want = self.streams[index].want()?;
             let turn = match want {
                 Want::Nothing => continue,
                 Want::WriteAtOnce => Duration::ZERO,
-                // Looked at again before the turn comes where a whole piece may be there by then.
+                // Looked at again before the turn comes where a whole piece, or many, may be there by then.
+                Want::WriteWhole(pieces) => self.pace.whole_waits(pieces).min(self.streams[index].fills_after()?),
                 Want::Write => self.pace.output_waits().min(self.streams[index].fills_after()?),
                 // What is asked for at the end does not wait for its turn: the exit waits for it.
                 Want::Sync if self.is_finishing => Duration::ZERO,
@@ -167,14 +179,19 @@ impl Process {
             channel.map(|channel| channel.send(&Report::Looking, None));
         };
         // Large pieces follow each other; the share is asked what it has as often as with small ones.
-        let is_turn = want != Want::WriteAtOnce || self.pace.sync_waits().is_zero();
+        let is_large = matches!(want, Want::WriteAtOnce | Want::WriteWhole(_));
+        let is_turn = !is_large || self.pace.sync_waits().is_zero();
         if is_turn {
             stream.doubt_if_resized()?;
         }
-        if want != Want::Sync {
-            self.pace.output();
+        let written = stream.write(folder, &mut self.buffer, &alive);
+        // Counted from its end: on its way to the share it may have been held up.
+        match want {
+            Want::WriteWhole(_) => self.pace.whole(),
+            Want::WriteAtOnce | Want::Write => self.pace.output(),
+            Want::Sync | Want::Nothing => {}
         }
-        stream.write(folder, &mut self.buffer, &alive)?;
+        written?;
         if is_turn {
             self.pace.sync();
             // Another client of the share sees what its server has.
@@ -187,9 +204,10 @@ impl Process {
 
     fn write_document(&mut self) -> io::Result<()> {
         let (Some(folder), Some(document)) = (&self.folder, self.documents.next()) else { return Ok(()) };
+        let written = document.write(folder);
         self.pace.document();
         let is_last_try = self.target.user.is_none() || self.rights == Rights::Roots;
-        let written = match document.write(folder) {
+        let written = match written {
             // What is at the list's name is in nobody's way but its own.
             Err(error)
                 if document.place() == Place::Instance
@@ -315,7 +333,7 @@ impl Process {
         }
         if !self.is_failing {
             self.is_failing = true;
-            self.send(&Report::Failing { why: error.to_string() });
+            self.send(&Report::Failing { why: reason(error) });
         }
     }
 

@@ -6,9 +6,13 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use tracing::{info, warn};
+
 use crate::run::{ending::Ending, job::Notice, recording::silent_failures};
 use crate::{
+    error::reason,
     record::{
+        Outcome,
         history::{self},
         outcome::{Mirror, State},
         state::{self, Durability},
@@ -20,8 +24,8 @@ use crate::{
 impl Supervisor {
     /// The end, as the local disk records it.
     pub(super) fn conclude(&mut self, ending: &Ending) {
-        self.over.get_or_insert_with(Instant::now);
-        while self.pump() {}
+        let over = *self.over.get_or_insert_with(Instant::now);
+        self.pump_out();
         if let Some(leaf) = self.tree.leaf() {
             leaf.remove();
         }
@@ -38,6 +42,7 @@ impl Supervisor {
             outcome.warnings.extend(silent_failures(outcome));
         }
         self.note_losses();
+        self.log_end();
         if let Some(history) = &self.job.history
             && ending.has_begun()
         {
@@ -59,8 +64,55 @@ impl Supervisor {
             }
         }
         let tail = self.hand_over_tail();
-        self.tell(&Notice::Concluded, tail.as_ref());
+        self.tell(&Notice::Concluded(over.elapsed()), tail.as_ref());
         self.note_changed_script();
+    }
+
+    fn log_end(&self) {
+        let Outcome { run_id, state, exit_code, error, steps, failed_command_count, .. } = &self.job.outcome;
+        let seconds = self.job.outcome.elapsed_seconds.map(|seconds| (seconds * 1000.0).round() / 1000.0);
+        let code = error.as_ref().map(|error| tracing::field::display(error.code));
+        let (kept, dropped) = (self.job.spool.kept(), self.job.spool.dropped());
+        macro_rules! say {
+            ($level:ident) => {
+                $level!(
+                    run = run_id,
+                    state = state.word(),
+                    exit_code,
+                    code,
+                    seconds,
+                    output_bytes = kept,
+                    dropped_bytes = dropped,
+                    steps = steps.count,
+                    steps_unavailable = steps.unavailable.as_deref(),
+                    failed_commands = failed_command_count,
+                    "run ended"
+                )
+            };
+        }
+        match state {
+            State::Succeeded => say!(info),
+            State::Pending
+            | State::Running
+            | State::Failed
+            | State::TimedOut
+            | State::Interrupted
+            | State::Rejected => {
+                say!(warn);
+            }
+        }
+    }
+
+    /// How the copy on the share stands, when somebody may wait for it and when nobody works on it any more.
+    pub(super) fn log_mirror(&self) {
+        let (run, bytes, kept) = (self.job.run.id(), self.job.mirror.bytes, self.job.spool.kept());
+        if self.is_mirrored {
+            info!(run, bytes, "mirror complete");
+        } else if self.job.mirror.is_alive() {
+            warn!(run, bytes, of = kept, "mirror behind");
+        } else {
+            warn!(run, bytes, of = kept, "mirror given up, sync goes on");
+        }
     }
 
     pub(super) fn note_losses(&mut self) {
@@ -104,7 +156,7 @@ impl Supervisor {
             Err(error) => {
                 self.warn(Warning::new(
                     "tail-not-kept",
-                    format!("cannot write the end of the output: {error}"),
+                    format!("cannot write the end of the output: {}", reason(&error)),
                     "free space below the state directory",
                 ));
                 None

@@ -3,6 +3,8 @@
 use super::Supervisor;
 use std::{fs::File, os::fd::AsFd, time::Instant};
 
+use tracing::warn;
+
 use crate::run::job::Notice;
 use crate::{
     record::{
@@ -55,6 +57,7 @@ impl Supervisor {
     }
 
     pub(super) fn warn(&mut self, warning: Warning) {
+        warn!(run = self.job.run.id(), code = warning.code, "warning");
         if self.job.outcome.warnings.len() < outcome::LONGEST_LIST {
             self.job.outcome.warnings.push(warning);
         }

@@ -8,10 +8,12 @@ use std::{
 
 use nix::{
     errno::Errno,
+    fcntl::{FcntlArg, fcntl},
     poll::{PollFd, PollFlags, ppoll},
     sys::{signal::Signal, wait::WaitStatus},
     unistd::Pid,
 };
+use tracing::{info, warn};
 
 use crate::run::{ending::Stop, job::Order, start::Starting};
 use crate::{
@@ -98,11 +100,23 @@ impl Supervisor {
         }
     }
 
+    /// Takes all that is in the pipe now, and not what comes meanwhile: whoever writes on and on would have this
+    /// process read for ever.
+    pub(super) fn pump_out(&mut self) {
+        let Some(pipe) = &self.pipe else { return };
+        let holds = fcntl(pipe, FcntlArg::F_GETPIPE_SZ).map_or(1 << 20, i32::cast_unsigned);
+        let end = self.job.spool.taken() + u64::from(holds);
+        while self.job.spool.taken() < end && self.pump() {}
+    }
+
     pub(super) fn take_signals(&mut self) {
-        while let Some((signal, _)) = signals::next(&self.signals) {
+        while let Some((signal, sender)) = signals::next(&self.signals) {
             match signal {
                 Signal::SIGCHLD => self.reap(),
-                Signal::SIGTERM | Signal::SIGINT => self.ask_to_stop(Stop::Signal(signal)),
+                Signal::SIGTERM | Signal::SIGINT => {
+                    info!(run = self.job.run.id(), signal = signal.as_str(), sender, "signal received");
+                    self.ask_to_stop(Stop::Signal(signal));
+                }
                 // A dropped session: the run goes on.
                 _ => {}
             }
@@ -118,6 +132,7 @@ impl Supervisor {
                 }
                 Received::Nothing => return,
                 Received::Closed => {
+                    warn!(run = self.job.run.id(), "front lost");
                     self.front = None;
                     self.ask_to_stop(Stop::FrontGone);
                 }
