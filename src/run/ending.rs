@@ -169,6 +169,9 @@ fn took(outcome: &Outcome) -> String {
 /// Seconds for people, two units at most.
 pub fn human(seconds: f64) -> String {
     let seconds = seconds.clamp(0.0, 1e12);
+    if seconds > 0.0 && seconds < 0.1 {
+        return format!("{}ms", (seconds * 1000.0).round());
+    }
     if seconds < 60.0 {
         return format!("{}s", (seconds * 10.0).round() / 10.0);
     }
@@ -204,9 +207,15 @@ mod tests {
 
     #[test]
     fn times_are_told_as_people_tell_them() {
-        for (seconds, text) in
-            [(0.04, "0s"), (3.12, "3.1s"), (59.9, "59.9s"), (90.0, "1m 30s"), (900.2, "15m"), (7322.0, "2h 2m")]
-        {
+        for (seconds, text) in [
+            (0.0, "0s"),
+            (0.04, "40ms"),
+            (3.12, "3.1s"),
+            (59.9, "59.9s"),
+            (90.0, "1m 30s"),
+            (900.2, "15m"),
+            (7322.0, "2h 2m"),
+        ] {
             assert_eq!(human(seconds), text);
         }
     }

@@ -131,6 +131,9 @@ fn creation_may_fetch_the_startup_script() {
 fn a_captured_disk_under_another_name_is_another_instance() {
     let room = Room::new("bookworm");
     run(&room, &both()).ok();
+    // The first one has something left for `sync`.
+    let lost = ["--rerun", "--share", "/srv/lost", "--share-wait", "0", "--flush-wait", "0"];
+    assert_eq!(run_with(&room, &Request::creation_at("x.sh"), &lost).code, 125);
     let words = ["ci-setup-agent", "run", "-", "--name", "ci-2", "--share", SHARE];
     let call = |words: &[&str]| {
         let words = words.iter().chain(&IDENTITY[..4]).map(|word| (*word).to_owned()).collect::<Vec<_>>();
@@ -138,6 +141,7 @@ fn a_captured_disk_under_another_name_is_another_instance() {
     };
     assert_eq!(call(&words), "creation\nstartup\n");
     assert_eq!(call(&words), "");
+    assert_eq!(room.run(["ci-setup-agent", "sync", "--json"]).ok(), "", "no run of the other instance");
     assert_eq!(run_with(&room, &both(), &["--share", SHARE]).ok(), "", "the first one is remembered");
 }
 
