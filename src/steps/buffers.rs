@@ -7,6 +7,7 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::fcntl::OFlag;
 
 use super::event::{Event, Formats};
+use super::keeper;
 use super::ring;
 use super::tracefs::Tracefs;
 
@@ -98,10 +99,8 @@ impl Buffers {
 
     /// How often an event's probe was hit, whatever its filter did then.
     pub fn hits(&self, event: &str) -> u64 {
-        // tracefs has one such list, beside the folder of instances: file, event, hits.
-        let text = self.instance.read("../../uprobe_profile").unwrap_or_default();
-        let rows = text.lines().map(|line| line.split_whitespace().skip(1));
-        rows.filter_map(|mut row| (row.next()? == event).then(|| row.next()?.parse::<u64>().ok())?).sum()
+        // tracefs has one such list, beside the folder of instances.
+        keeper::hits(&self.instance.read("../../uprobe_profile").unwrap_or_default(), None, event)
     }
 
     /// How many events the kernel has dropped.

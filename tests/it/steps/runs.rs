@@ -136,6 +136,48 @@ fn the_next_start_removes_what_a_killed_run_with_the_hook_left() {
     assert_eq!(left_of_hooks(&room), "/var/tmp/ci-setup-agent.others\n");
 }
 
+#[test]
+fn a_recording_that_breaks_in_mid_run_stops_and_delays_nothing() {
+    let room = Room::new("bookworm");
+    // The process that keeps the probes is killed, and so are all the instances that can be.
+    let script = "for p in /proc/[0-9]*; do grep -qs ci-setup:probe $p/comm && kill -KILL ${p#/proc/}; done\n\
+                  sleep 0.2\nrmdir /sys/kernel/tracing/instances/*$PPID* 2>/dev/null\numount -l /sys/kernel/tracing\nfalse\necho end\n";
+    let (code, outcome) = recorded_run(&room, &Request::creation(script), "auto", &[]);
+    assert_eq!((code, outcome["state"].as_str()), (0, Some("succeeded")), "{outcome:#}");
+    assert!(outcome["elapsedSeconds"].as_f64().expect("seconds") < 10.0, "{outcome:#}");
+    let by_hook = "rm -rf /var/tmp/ci-setup-agent.*\nfalse\necho end\n";
+    let (code, outcome) = recorded_run(&room, &Request::creation(by_hook), "hook", &[]);
+    assert_eq!((code, outcome["state"].as_str()), (0, Some("succeeded")), "{outcome:#}");
+    let log = format!("/var/lib/ci-setup-agent/runs/{}/output.log", outcome["runId"].as_str().expect("an id"));
+    assert_eq!(room.read(log).as_deref(), Some("end\n"));
+}
+
+#[test]
+fn the_next_start_removes_the_probes_of_a_killed_run() {
+    let room = Room::new("bookworm");
+    let instances = || room.bash("ls /sys/kernel/tracing/instances").stdout;
+    let names = |pids: &[String]| -> Vec<String> {
+        let of = |name: &str| pids.iter().any(|pid| name.contains(&format!("_{pid}_")));
+        instances()
+            .lines()
+            .filter(|name| name.starts_with("ci_setup_agent_creation_") && of(name))
+            .map(str::to_owned)
+            .collect()
+    };
+    let (killed, left) = wait_until("a run that is recorded", || {
+        let running = run_call(&room, &Request::creation("echo up\nsleep 1000\n"), &["--rerun"]).spawn();
+        wait_until("the script", || if running.stdout() == "up\n" { Ok(()) } else { Err(running.stderr()) });
+        let pids: Vec<String> = room.processes().iter().map(|process| process.pid_inside.to_string()).collect();
+        room.bash(&format!("kill -KILL {} 2> /dev/null", pids.join(" ")));
+        let left = names(&pids);
+        if left.is_empty() { Err(instances()) } else { Ok((pids, left)) }
+    });
+    recorded_run(&room, &Request::creation("true\n"), "auto", &[]);
+    wait_until("the next start to sweep", || {
+        if names(&killed).iter().any(|name| left.contains(name)) { Err(instances()) } else { Ok(()) }
+    });
+}
+
 /// Folders and rules that the hook needs while a run is under way.
 fn left_of_hooks(room: &Room) -> String {
     room.bash("ls -d /var/tmp/ci-setup-agent.* /etc/sudoers.d/zzz-ci-setup-agent-* 2>/dev/null").stdout
