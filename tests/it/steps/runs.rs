@@ -120,13 +120,7 @@ fn the_next_start_removes_what_a_killed_run_with_the_hook_left() {
         "{}",
         left_of_hooks(&room)
     );
-    let pids: Vec<String> = room
-        .processes()
-        .iter()
-        .filter(|process| process.pid_inside != 1)
-        .map(|process| process.pid_inside.to_string())
-        .collect();
-    room.bash(&format!("kill -KILL {}", pids.join(" "))).ok();
+    kill_all(&room);
     drop(running);
     assert!(left_of_hooks(&room).contains("/var/tmp/ci-setup-agent."));
     // Not by a run with the hook alone, and nothing of anybody else's.
@@ -167,8 +161,8 @@ fn the_next_start_removes_the_probes_of_a_killed_run() {
     let (killed, left) = wait_until("a run that is recorded", || {
         let running = run_call(&room, &Request::creation("echo up\nsleep 1000\n"), &["--rerun"]).spawn();
         wait_until("the script", || if running.stdout() == "up\n" { Ok(()) } else { Err(running.stderr()) });
-        let pids: Vec<String> = room.processes().iter().map(|process| process.pid_inside.to_string()).collect();
-        room.bash(&format!("kill -KILL {} 2> /dev/null", pids.join(" ")));
+        let pids = kill_all(&room);
+        drop(running);
         let left = names(&pids);
         if left.is_empty() { Err(instances()) } else { Ok((pids, left)) }
     });
@@ -176,6 +170,18 @@ fn the_next_start_removes_the_probes_of_a_killed_run() {
     wait_until("the next start to sweep", || {
         if names(&killed).iter().any(|name| left.contains(name)) { Err(instances()) } else { Ok(()) }
     });
+}
+
+/// Kills everything in a room, as if at once: nobody sees another one die. Returns the pids inside.
+fn kill_all(room: &Room) -> Vec<String> {
+    let pids: Vec<String> = room.processes().iter().map(|process| process.pid_inside.to_string()).collect();
+    let all = pids.join(" ");
+    room.bash(&format!("kill -STOP {all}; kill -KILL {all}"));
+    wait_until("everybody to be dead", || match room.processes() {
+        left if left.is_empty() => Ok(()),
+        left => Err(left),
+    });
+    pids
 }
 
 /// Folders and rules that the hook needs while a run is under way.
