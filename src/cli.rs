@@ -33,6 +33,7 @@ pub enum Command {
     #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
     /// Tell what ran, what is running, and how it ended
+    #[command(after_help = STATUS_HELP)]
     Status(StatusArgs),
     /// Print the output of a run
     Logs(LogsArgs),
@@ -127,6 +128,32 @@ pub struct PrintArgs {
     /// Do not print the script's output
     #[arg(long, short, env = "CI_SETUP_QUIET", value_parser = FalseyValueParser::new())]
     pub quiet: bool,
+    /// What the environment says of terminals.
+    #[arg(skip = Terminal::of_environment())]
+    pub terminal: Terminal,
+}
+
+/// What may be done to a terminal, should there be one.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Terminal {
+    /// The cursor moved, text coloured.
+    Coloured,
+    /// The cursor moved: `NO_COLOR` is set.
+    Plain,
+    /// Nothing: `TERM` is `dumb`, or not set.
+    #[default]
+    Dumb,
+}
+
+impl Terminal {
+    fn of_environment() -> Self {
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        match std::env::var_os("TERM") {
+            Some(term) if term != "dumb" && !term.is_empty() && is_set("NO_COLOR") => Self::Plain,
+            Some(term) if term != "dumb" && !term.is_empty() => Self::Coloured,
+            _ => Self::Dumb,
+        }
+    }
 }
 
 /// Options of `run`.
@@ -300,6 +327,9 @@ pub struct StatusArgs {
     pub json: bool,
     #[command(flatten)]
     reading: ReadArgs,
+    /// What the environment says of terminals.
+    #[arg(skip = Terminal::of_environment())]
+    pub terminal: Terminal,
 }
 
 /// Where to read records.
@@ -326,6 +356,15 @@ impl StatusArgs {
         self.reading.given()
     }
 }
+
+const STATUS_HELP: &str = "\
+Examples:
+  ci-setup-agent status
+  ci-setup-agent status creation-20261121T205957Z
+  ci-setup-agent status --wait --timeout 20m
+
+Exit codes: 0 told; 125 no such run. With --wait that of the run, as `run` has it; 124 where it timed out,
+and where it still runs when the time of --timeout is up: its state is `running` then";
 
 /// Options of `logs`.
 #[derive(Debug, Args)]

@@ -8,6 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::run::{
+    board::Board,
     recording::Recording,
     start::{Invocation, OomScore},
 };
@@ -87,6 +88,8 @@ pub struct Job {
     pub mirror: Mirror,
     /// Rung when the spool has grown.
     pub bells: Vec<Bell>,
+    /// Where the run shows how far it is, where somebody looks.
+    pub board: Option<Board>,
     /// What the share may see.
     pub redaction: Redaction,
     /// The script on the share, to see whether it changed under way.

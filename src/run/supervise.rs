@@ -37,6 +37,7 @@ use crate::{
         steps::StepList,
     },
     request::Warning,
+    show::progress::Phase,
     sys::{channel::Channel, descriptors, signals},
 };
 
@@ -86,6 +87,17 @@ struct Supervisor {
     over: Option<Instant>,
     /// The steps as they were last written down.
     listed: StepList,
+    /// What was last shown of its progress.
+    shown: Option<Shown>,
+}
+
+/// What tells one command that runs from the next one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Shown {
+    phase: Phase,
+    line: Option<u32>,
+    /// When it began, in tenths of a second since 1970.
+    tenths: Option<u128>,
 }
 
 impl Supervisor {
@@ -121,6 +133,7 @@ impl Supervisor {
             asked: 0,
             over: None,
             listed: StepList::default(),
+            shown: None,
         })
     }
 
@@ -157,6 +170,7 @@ impl Supervisor {
         let starting = started.map_err(|error| Ending::CannotStart("start", error))?;
         self.script = Some(starting.pid);
         self.job.recording.follow(starting.pid.as_raw());
+        self.show(Phase::Running);
         self.publish(Durability::Relaxed);
         if self.job.redaction.shows_script
             && let Ok(file) = descriptors::memory_file(c"script", &self.job.text)

@@ -39,7 +39,7 @@ fn print(records: &Records, run: &str, log: &Path, tail: &Path, follows: bool) -
         Err(error) if error.kind() == io::ErrorKind::NotFound && !follows => return Ok(()),
         Err(error) if error.kind() == io::ErrorKind::NotFound => {
             // The copy on the share may not have begun.
-            wait_for_change(log.parent().into_iter(), Duration::from_secs(1));
+            wait_for_change(log.parent().into_iter(), Duration::from_secs(1), None);
             File::open(log)?
         }
         result => result?,
@@ -51,7 +51,7 @@ fn print(records: &Records, run: &str, log: &Path, tail: &Path, follows: bool) -
         if has_ended || !follows {
             break;
         }
-        wait_for_change(log.parent().into_iter(), Duration::from_secs(1));
+        wait_for_change(log.parent().into_iter(), Duration::from_secs(1), None);
     }
     if let Ok(mut tail) = File::open(tail) {
         copy(&mut tail, &mut out)?;

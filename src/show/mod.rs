@@ -1,6 +1,11 @@
 //! What people see.
 
+pub mod detail;
+pub mod failing;
+pub mod harmless;
+pub mod kept;
 pub mod logs;
+pub mod progress;
 pub mod records;
 pub mod status;
 

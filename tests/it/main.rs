@@ -16,5 +16,6 @@ mod share;
 mod steps;
 mod supervision;
 mod support;
+mod terminal;
 
 faultfs::share_server!();

@@ -14,6 +14,7 @@ use crate::{
         state::{self, Durability},
     },
     request::Warning,
+    show::progress::Phase,
     sys::descriptors,
 };
 
@@ -21,6 +22,7 @@ impl Supervisor {
     /// The end, as the local disk records it.
     pub(super) fn conclude(&mut self, ending: &Ending) {
         self.over.get_or_insert_with(Instant::now);
+        self.show(Phase::Copying);
         while self.pump() {}
         if let Some(leaf) = self.tree.leaf() {
             leaf.remove();

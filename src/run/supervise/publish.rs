@@ -1,7 +1,11 @@
 //! The outcome, told here and on the share.
 
-use super::Supervisor;
-use std::{fs::File, os::fd::AsFd, time::Instant};
+use super::{Shown, Supervisor};
+use std::{
+    fs::File,
+    os::fd::AsFd,
+    time::{Instant, SystemTime},
+};
 
 use crate::run::job::Notice;
 use crate::{
@@ -10,6 +14,7 @@ use crate::{
         state::{self, Durability},
     },
     request::Warning,
+    show::progress::Phase,
     sys::descriptors,
 };
 
@@ -34,6 +39,30 @@ impl Supervisor {
         }
         self.written = Instant::now();
         self.is_changed = false;
+    }
+
+    /// Shows progress to whoever tells it. When another command has begun, the outcome is worth writing anew.
+    pub(super) fn show(&mut self, phase: Phase) {
+        let (step, began) = self.job.recording.running().unzip();
+        // Its times come from another clock, and are as good as that is read.
+        let tenths =
+            began.and_then(|began| began.duration_since(SystemTime::UNIX_EPOCH).ok()).map(|at| at.as_millis() / 100);
+        let shown = Shown { phase, line: step.as_ref().map(|step| step.line), tenths };
+        if self.shown.as_ref() == Some(&shown) {
+            return;
+        }
+        if let Some(board) = &self.job.board {
+            board.show(phase, self.begun, self.job.limit, step);
+        }
+        self.shown = Some(shown);
+        self.is_changed = true;
+    }
+
+    /// The same, when all that may have changed is the command.
+    pub(super) fn show_step(&mut self) {
+        if let Some(shown) = &self.shown {
+            self.show(shown.phase);
+        }
     }
 
     pub(super) fn output(&self) -> outcome::Output {

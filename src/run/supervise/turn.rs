@@ -51,6 +51,7 @@ impl Supervisor {
         self.take_orders();
         if has_seen || look.is_some_and(|look| look <= Instant::now()) {
             self.job.recording.pump();
+            self.show_step();
         }
         if self.job.mirror.pump() {
             self.is_changed = true;
