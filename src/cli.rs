@@ -1,6 +1,9 @@
 //! The command line. Nothing below this module reads the environment.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
 
@@ -36,6 +39,7 @@ pub enum Command {
     #[command(after_help = STATUS_HELP)]
     Status(StatusArgs),
     /// Print the output of a run
+    #[command(after_help = LOGS_HELP)]
     Logs(LogsArgs),
     /// Bring the copies on the share up to date
     Sync(SyncArgs),
@@ -366,6 +370,17 @@ Examples:
 Exit codes: 0 told; 125 no such run. With --wait that of the run, as `run` has it; 124 where it timed out,
 and where it still runs when the time of --timeout is up: its state is `running` then";
 
+const LOGS_HELP: &str = "\
+Examples:
+  ci-setup-agent logs --follow
+  ci-setup-agent logs -t --since 10m
+  ci-setup-agent logs creation-20261121T205957Z --failed --lines 20
+
+The output comes out byte for byte. On a terminal, colours stay (not with NO_COLOR), and whatever else a
+terminal would obey is shown instead: `\\r`, `\\x1b`. With --failed, a line on standard error stands before what
+each command printed; what was printed within half a second after its end may stand there as well.
+Times and commands are known where the run took place, to root; its copy on the share has none.";
+
 /// Options of `logs`.
 #[derive(Debug, Args)]
 pub struct LogsArgs {
@@ -374,8 +389,47 @@ pub struct LogsArgs {
     /// Go on printing until the run has ended
     #[arg(long, short)]
     pub follow: bool,
+    /// Print before each line when it came (RFC 3339, UTC)
+    #[arg(long, short)]
+    pub timestamps: bool,
+    /// Only what came since then: a DURATION ago, or a time such as 2026-11-21T20:59:57Z
+    #[arg(long, value_name = "WHEN", value_parser = since)]
+    pub since: Option<Since>,
+    /// Only the last N lines
+    #[arg(long, short = 'n', value_name = "N")]
+    pub lines: Option<u64>,
+    /// Only what the commands printed that failed
+    #[arg(long, conflicts_with_all = ["follow", "since"])]
+    pub failed: bool,
+    /// Print JSON, one object for each line
+    #[arg(long, env = "CI_SETUP_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
     #[command(flatten)]
     reading: ReadArgs,
+    /// What the environment says of terminals.
+    #[arg(skip = Terminal::of_environment())]
+    pub terminal: Terminal,
+}
+
+/// A moment before which nothing is wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Since {
+    /// So long ago.
+    Ago(Duration),
+    /// That time.
+    At(SystemTime),
+}
+
+/// Reads a DURATION or an RFC 3339 time.
+fn since(text: &str) -> Result<Since, String> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(Since::At(time.into()));
+    }
+    // A date looks like nothing else.
+    if text.contains(':') || text.matches('-').count() >= 2 {
+        return Err("write a time with its zone, such as 2026-11-21T20:59:57Z".into());
+    }
+    settings::wait(text).map(Since::Ago)
 }
 
 impl LogsArgs {

@@ -4,6 +4,7 @@ pub mod detail;
 pub mod failing;
 pub mod harmless;
 pub mod kept;
+pub mod lines;
 pub mod logs;
 pub mod progress;
 pub mod records;

@@ -5,6 +5,7 @@ mod cli;
 mod environment;
 mod exit_codes;
 mod harness;
+mod logs;
 mod once;
 mod package;
 mod places;
