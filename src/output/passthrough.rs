@@ -37,6 +37,7 @@ use crate::{
 pub struct Passthrough {
     pid: Pid,
     channel: Channel<Order, Done>,
+    manner: Manner,
 }
 
 /// What the process is to pass through and to tell.
@@ -77,6 +78,7 @@ impl Passthrough {
     /// Where no process can be made.
     pub fn start(view: View) -> io::Result<Self> {
         let (ours, theirs) = channel::pair::<Order, Done>()?;
+        let manner = view.manner;
         let pid = fork::spawn(|| {
             let kept = [theirs.as_fd(), view.bell.as_fd(), view.board.as_fd()];
             descriptors::close_all_but(&[&kept[..], view.log.as_ref().map(AsFd::as_fd).as_slice()].concat());
@@ -88,7 +90,7 @@ impl Passthrough {
             // A reader that is gone ends this process, and nothing else.
             i32::from(Passing::new(view, theirs).and_then(Passing::pass).is_err())
         })?;
-        Ok(Self { pid, channel: ours })
+        Ok(Self { pid, channel: ours, manner })
     }
 
     /// Says that the log has reached its end, and how it goes on in the tail.
@@ -109,10 +111,12 @@ impl Passthrough {
     /// Has the terminal cleared, and ends the process if it does not end by itself: the caller would wait for
     /// the end of the output otherwise.
     pub fn stop(self) {
-        while let Received::Message(..) = self.channel.receive() {}
-        self.channel.send(&Order::Leave, None);
-        let mut polls = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
-        let _ = ppoll(&mut polls, Some(LEAVING.into()), None);
+        if let Manner::Live(_) = self.manner {
+            while let Received::Message(..) = self.channel.receive() {}
+            self.channel.send(&Order::Leave, None);
+            let mut polls = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
+            let _ = ppoll(&mut polls, Some(LEAVING.into()), None);
+        }
         let _ = nix::sys::signal::kill(self.pid, Signal::SIGKILL);
         let _ = nix::sys::wait::waitpid(self.pid, Some(WaitPidFlag::WNOHANG));
     }
@@ -168,7 +172,7 @@ impl Passing {
                 Received::Message(Order::Leave, _) | Received::Closed => return Ok(()),
             };
             if signals::next(&self.resized).is_some() {
-                self.progress.resized();
+                self.progress.look_again();
             }
             if let Some(tail) = end {
                 while self.print_piece()? {}
@@ -177,11 +181,14 @@ impl Passing {
                     while self.print_piece()? {}
                 }
                 self.is_complete = true;
+                self.progress.look_again();
                 self.channel.send(&Done {}, None);
             }
             let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
             let is_more = !self.is_complete && !rests && self.print_piece()?;
-            if let Some(course) = self.board.look() {
+            if self.progress.is_due()
+                && let Some(course) = self.board.look()
+            {
                 self.progress.tell(&course);
             }
             if !is_more {
@@ -218,10 +225,11 @@ impl Passing {
         write_all(&self.buffer[..count])?;
         self.progress.printed(&self.buffer[..count]);
         self.at += count as u64;
-        if self.progress.is_live() {
+        let is_more = count == self.buffer.len();
+        if self.progress.is_live() && !is_more {
             self.rests_until = Some(Instant::now() + FRAME);
         }
-        Ok(count == self.buffer.len())
+        Ok(is_more)
     }
 }
 

@@ -80,18 +80,29 @@ pub struct Progress {
     phase: (Phase, Instant),
     /// When the next sentence is due, counted from the script's start; `None` before the first look.
     due: Option<Duration>,
+    /// When that is, or when to look again.
+    look_at: Instant,
 }
 
 impl Progress {
     /// Begins. Nothing is printed yet.
     pub fn new(manner: Manner) -> Self {
         let now = Instant::now();
-        Self { manner, since: now, below: Below::new(), drawn: None, phase: (Phase::Pending, now), due: None }
+        Self {
+            manner,
+            since: now,
+            below: Below::new(),
+            drawn: None,
+            phase: (Phase::Pending, now),
+            due: None,
+            look_at: now,
+        }
     }
 
     /// Makes room for output. Call it before output is printed.
     pub fn make_way(&mut self) {
         if let Manner::Live(_) = self.manner {
+            self.leave_if_behind();
             print(&self.below.erase());
             self.drawn = None;
         }
@@ -118,15 +129,24 @@ impl Progress {
         }
     }
 
+    /// Whether it is time for a look at how far the run is.
+    pub fn is_due(&self) -> bool {
+        match self.manner {
+            Manner::Silent => false,
+            Manner::Live(_) => self.drawn.is_none_or(|drawn| drawn.elapsed() >= TICK),
+            Manner::Sentences => self.look_at <= Instant::now(),
+        }
+    }
+
     /// The longest time until the next look.
     pub fn pause(&self) -> Option<Duration> {
+        /// Where the last look gave nothing to be told.
+        const SHORT: Duration = Duration::from_millis(100);
         match (self.manner, self.drawn) {
             (Manner::Silent, _) => None,
             (Manner::Live(_), Some(drawn)) => Some(TICK.saturating_sub(drawn.elapsed())),
-            (Manner::Live(_), None) => {
-                Some(PATIENCE.saturating_sub(self.since.elapsed()).max(Duration::from_millis(100)))
-            }
-            (Manner::Sentences, _) => Some(TICK),
+            (Manner::Live(_), None) => Some(PATIENCE.saturating_sub(self.since.elapsed()).max(SHORT)),
+            (Manner::Sentences, _) => Some(self.look_at.saturating_duration_since(Instant::now()).max(SHORT)),
         }
     }
 
@@ -135,14 +155,15 @@ impl Progress {
         matches!(self.manner, Manner::Live(_))
     }
 
-    /// Draws the line anew at the next look: the terminal has another size.
-    pub fn resized(&mut self) {
+    /// Draws the line anew at the next look: the terminal has another size, or the run is at something else.
+    pub fn look_again(&mut self) {
         self.drawn = None;
     }
 
     /// Takes the line away for good.
     pub fn end(&mut self) {
         if let Manner::Live(_) = self.manner {
+            self.leave_if_behind();
             print(&self.below.end());
         }
     }
@@ -152,25 +173,39 @@ impl Progress {
         if phase == Phase::Copying && since.elapsed() < PATIENCE {
             return self.make_way();
         }
-        if self.since.elapsed() < PATIENCE || self.drawn.is_some_and(|drawn| drawn.elapsed() < TICK) || !is_in_front() {
+        if self.since.elapsed() < PATIENCE || self.drawn.is_some_and(|drawn| drawn.elapsed() < TICK) {
+            return;
+        }
+        self.drawn = Some(Instant::now());
+        if self.leave_if_behind() {
             return;
         }
         let size = size();
         // Room for the `^C` that the terminal may echo.
         let line = course.line(size.columns.saturating_sub(3), colours);
         print(&self.below.draw(&line, size));
-        self.drawn = Some(Instant::now());
+    }
+
+    /// Leaves the terminal alone where this process is in the background: a shell and its prompt own it then.
+    fn leave_if_behind(&mut self) -> bool {
+        let is_behind = nix::unistd::tcgetpgrp(io::stderr()).is_ok_and(|group| group != nix::unistd::getpgrp());
+        if is_behind {
+            self.below.forget();
+        }
+        is_behind
     }
 
     fn say(&mut self, course: &Course) {
         let due = *self.due.get_or_insert_with(|| next_mark(course.elapsed));
+        self.look_at = Instant::now() + due.saturating_sub(course.elapsed);
         if course.elapsed < due {
             return;
         }
         if let Some(sentence) = course.sentence().filter(|_| can_take_a_line()) {
             super::eprintln(&format!("note: {sentence}"));
         }
-        self.due = Some(next_mark(course.elapsed));
+        let next = next_mark(course.elapsed);
+        (self.due, self.look_at) = (Some(next), Instant::now() + next.saturating_sub(course.elapsed));
     }
 }
 
@@ -188,11 +223,6 @@ fn can_take_a_line() -> bool {
     let stderr = io::stderr();
     let mut polls = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     poll(&mut polls, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
-}
-
-/// In the background a shell and its prompt own the terminal.
-fn is_in_front() -> bool {
-    nix::unistd::tcgetpgrp(io::stderr()).map_or(true, |group| group == nix::unistd::getpgrp())
 }
 
 fn size() -> Size {

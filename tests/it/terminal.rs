@@ -84,6 +84,25 @@ fn a_progress_bar_of_the_output_s_own_stays_as_it_is() {
 }
 
 #[test]
+fn of_a_flood_of_output_no_byte_is_missing() {
+    let room = Room::new("bookworm");
+    let terminal = Terminal::new(24, 100);
+    let script = "for n in 1 2 3 4 5 6; do seq $n 30000; sleep 0.25; done";
+    let agent = terminal.start(&call(&room, script, &[], "xterm"));
+    assert_eq!(terminal.wait(agent), Some(0));
+    let text = String::from_utf8(terminal.received()).expect("text");
+    // Each drawing and each erasing, from what goes before it to where the cursor is brought back.
+    let drawn = text.split("\x1b8").map(|piece| {
+        let end = piece.find("\r\x1b7").or(piece.find("\x0b\x1b[A\x1b7")).unwrap_or(piece.len());
+        &piece[..end]
+    });
+    let output = drawn.collect::<String>().replace("\r\n", "\n");
+    let expected: String = (1..=6).flat_map(|n| n..=30000).map(|number| format!("{number}\n")).collect();
+    assert!(output.starts_with(&expected), "{} bytes of {}", output.len(), expected.len());
+    assert!(text.contains(" left"), "there was a line");
+}
+
+#[test]
 fn a_terminal_that_becomes_narrow_gets_a_line_that_fits() {
     let room = Room::new("bookworm");
     let mut terminal = Terminal::new(24, 100);

@@ -52,6 +52,11 @@ impl Below {
         self.drawn.take().map_or_else(String::new, |place| painted(place, ""))
     }
 
+    /// The line has become somebody else's: a shell's, in front of which this process is no more.
+    pub(super) fn forget(&mut self) {
+        self.drawn = None;
+    }
+
     /// What takes the line away for good: what is printed next begins on a line of its own.
     pub(super) fn end(&mut self) -> String {
         let line_end = if self.trail.is_within_a_line() { "\n" } else { "" };
