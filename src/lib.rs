@@ -9,7 +9,9 @@
 //! - [`output`]: the spool on the local disk and its mirror on the share
 //! - [`steps`]: the script's top-level commands, recorded from outside as they run
 //! - [`record`]: the outcome, what has run once, and who may run now
+//! - [`page`]: the details page of a run, and the list of all runs
 //! - [`show`]: status and logs
+//! - [`log`]: what the agent says of itself
 //! - [`check`]: what is wrong with a request or a script, before anything runs
 //! - [`rehearsal`]: `try`, the same walk on a throw-away share
 //! - [`sys`]: system calls behind names, the only unsafe code
@@ -17,7 +19,9 @@
 pub mod check;
 pub mod cli;
 pub mod error;
+pub mod log;
 pub mod output;
+pub mod page;
 pub mod record;
 pub mod rehearsal;
 pub mod request;
@@ -28,7 +32,8 @@ pub mod show;
 pub mod steps;
 pub mod sys;
 
-use clap::{Parser, error::ErrorKind};
+use clap::error::ErrorKind;
+use nix::sys::stat::{Mode, umask};
 
 use cli::{Cli, Command, SchemaOf};
 use error::{Code, Error, Result};
@@ -39,7 +44,9 @@ pub fn start() -> u8 {
     if let Some(code) = rehearsal::stand_in() {
         return code;
     }
-    let cli = match Cli::try_parse() {
+    // What is made here has the rights that it is given, whoever calls: others read the share.
+    umask(Mode::from_bits_truncate(0o022));
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
     };
@@ -86,15 +93,20 @@ fn explain(error: &clap::Error) -> u8 {
         Some(missing) => format!("{message} {missing}"),
         None => message,
     };
+    let (message, way_out) = match message.split_once(">': ") {
+        Some((what, why)) => (format!("{what}>'"), Some(why.to_owned())),
+        None => (message, None),
+    };
     let hint = lines
         .find_map(|line| match line.strip_prefix("[possible values: ") {
             Some(values) => Some(format!("write one of {}", values.trim_end_matches(']'))),
             None => line.strip_prefix("tip: ").map(str::to_owned),
         })
+        .or(way_out)
         .unwrap_or_else(|| "see `ci-setup-agent --help`, or `--help` behind a command".to_owned());
     let error = Error::new(Code::BadOption, message, hint);
     show::print_error(&error);
-    if std::env::args_os().any(|word| word == "--json") {
+    if Cli::asks_for_json() {
         let _ = show::print_json(&run::refusal(&error));
     }
     error.exit_code()

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::{
     error::{Code, Error, Result},
-    request::{PartialIdentity, parse_duration},
+    request::{PartialIdentity, is_zero, parse_duration},
     run::job::{Leftovers, Redaction},
 };
 
@@ -230,7 +230,7 @@ impl Config {
         let code = if message.starts_with("unknown field") { Code::UnknownConfigKey } else { Code::BadConfig };
         let hint = match message.split('`').nth(1).filter(|_| code == Code::UnknownConfigKey) {
             Some(key) => near_key(key, message),
-            None => format!("correct line {line}; man ci-setup-agent lists the keys"),
+            None => format!("correct line {line}; `man ci-setup-agent` lists the keys"),
         };
         let key = text.lines().nth(line - 1).and_then(|text| text.split_once('=')).map(|(key, _)| key.trim());
         let message = match (message.split_once(", expected "), key) {
@@ -251,7 +251,7 @@ fn near_key(key: &str, message: &str) -> String {
     let best = known.map(|known| (strsim::jaro_winkler(key, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
     match best {
         Some((score, known)) if score > 0.7 => format!("did you mean `{known}`?"),
-        _ => "remove it, or see man ci-setup-agent for the keys there are".into(),
+        _ => "remove it; `man ci-setup-agent` lists the keys there are".into(),
     }
 }
 
@@ -269,7 +269,7 @@ pub fn trusted(file: &File, path: &Path) -> Result<()> {
     Err(Error::new(
         Code::WritableByOthers,
         format!("`{}` may be written by others than root", path.display()),
-        format!("chown root {0} && chmod go-w {0}", path.display()),
+        format!("make it root's alone: `chown root {0} && chmod go-w {0}`", path.display()),
     ))
 }
 
@@ -288,7 +288,6 @@ fn bad_value(key: &str, value: &str, why: &str) -> Error {
 pub fn wait(text: &str) -> std::result::Result<Duration, String> {
     /// Far more than any machine lives, and far less than what clocks overflow at.
     const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-    let is_zero = |text: &str| text.trim_end_matches(['s', 'm', 'h', 'd']).parse::<f64>() == Ok(0.0);
     match parse_duration(text) {
         Ok(Some(duration)) => Ok(duration.min(FOREVER)),
         // For `timeout` no time means no limit; for a wait it means no wait.
@@ -344,7 +343,10 @@ mod tests {
 
     #[test]
     fn no_time_to_wait_is_no_wait() {
-        assert_eq!(wait("0"), Ok(Duration::ZERO));
+        for text in ["0", "0.0m", "0x0", "0e5d", "-0"] {
+            assert_eq!(wait(text), Ok(Duration::ZERO), "{text}");
+        }
+        assert!(wait("1e400").unwrap() > Duration::from_secs(1 << 30));
         assert_eq!(wait("1.5m"), Ok(Duration::from_secs(90)));
         assert!(wait("inf").unwrap() > Duration::from_secs(1 << 30));
         assert!(wait("PT5M").is_err());

@@ -1,5 +1,6 @@
 //! What becomes of the script's output: spool, mirror, pass-through, and when it came.
 
+pub mod excerpt;
 pub mod mirror;
 pub mod passthrough;
 pub mod spool;

@@ -164,7 +164,7 @@ impl Spool {
     }
 
     fn lose(&mut self, error: &io::Error) {
-        self.why_lost.get_or_insert_with(|| error.to_string());
+        self.why_lost.get_or_insert_with(|| crate::error::reason(error));
     }
 
     /// Once the disk takes bytes again, one line says how many it did not. `room` is how many more it must

@@ -4,6 +4,7 @@
 //! share, the state and the homes are throw-away, and sudo is played by a stand-in.
 
 mod copy;
+mod su;
 mod sudo;
 
 use std::{
@@ -45,10 +46,13 @@ impl Room {
             fs::create_dir(room.at(name))?;
         }
         sudo::make_home(&room.at("home"), "root")?;
-        let own = std::env::current_exe()?;
-        let text = format!("#!/bin/sh\nexec {} {} {} \"$@\"\n", quoted(&own), sudo::MARK, quoted(room.folder.path()));
-        let mut file = fs::File::options().write(true).create_new(true).mode(0o755).open(room.at("bin/sudo"))?;
-        io::Write::write_all(&mut file, text.as_bytes())?;
+        let own = quoted(&std::env::current_exe()?);
+        for (name, mark) in [("sudo", sudo::MARK), ("su", su::MARK)] {
+            let text = format!("#!/bin/sh\nexec {own} {mark} {} \"$@\"\n", quoted(room.folder.path()));
+            let path = room.at("bin").join(name);
+            let mut file = fs::File::options().write(true).create_new(true).mode(0o755).open(path)?;
+            io::Write::write_all(&mut file, text.as_bytes())?;
+        }
         Ok(room)
     }
 
@@ -66,10 +70,12 @@ impl Room {
         "root"
     }
 
-    /// Puts the stand-in for sudo before the real one.
+    /// Puts the stand-ins for sudo and su before the real ones.
     pub fn adapt(&self, environment: &mut Environment) {
-        let path = environment.get("PATH").unwrap_or_default().to_owned();
-        environment.set("PATH", &format!("{}:{path}", self.at("bin").display()));
+        let mut path = self.at("bin").into_os_string();
+        path.push(":");
+        path.push(environment.get("PATH").unwrap_or_default());
+        environment.set("PATH", path);
     }
 }
 

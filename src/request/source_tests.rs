@@ -153,6 +153,7 @@ fn no_secret_of_a_link_is_repeated() {
     for data in [
         "https://u:SECRET@github.com/o/r/x.sh",
         "HTTPS://a/x.sh?sig=SECRET",
+        "Users/admin/x.sh?sv=1&sig=SECRET",
         "https://a/x.sh#SECRET",
         "a.blob.core.windows.net/x.sh?SECRET",
     ] {

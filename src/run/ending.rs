@@ -5,7 +5,7 @@ use std::io;
 use nix::sys::{signal::Signal, wait::WaitStatus};
 
 use crate::{
-    error::{Code, Error, one_line},
+    error::{Code, Error, one_line, reason},
     record::outcome::{ErrorReport, Outcome, ScriptExit, State},
 };
 
@@ -85,7 +85,7 @@ impl Ending {
                 Code::ScriptKilled,
                 format!("the script was ended by {signal} after {took}"),
                 match signal {
-                    Signal::SIGKILL => "the machine may have run out of memory: see its kernel log".into(),
+                    Signal::SIGKILL => "see whether the machine ran out of memory: `journalctl -k`".into(),
                     _ => see,
                 },
             ),
@@ -120,7 +120,7 @@ impl Ending {
             ),
             Self::CannotStart(what, error) => report(
                 Code::CannotStart,
-                format!("cannot {what} the script: {}", one_line(&error.to_string())),
+                format!("cannot {what} the script: {}", one_line(&reason(error))),
                 "see whether the folder and the interpreter are there; nothing was run, call `run` again".into(),
             ),
             Self::Refused(error) => Some(error.into()),

@@ -15,6 +15,7 @@ use nix::{
         wait::{WaitPidFlag, waitpid},
     },
 };
+use tracing::{error, info};
 
 use super::{
     Context,
@@ -64,12 +65,13 @@ pub fn execute(context: &Context, mut job: Job, log: File, lock: &mut Option<Run
         let _ = waitpid(supervisor, Some(WaitPidFlag::WNOHANG));
         return Ok(watch.outcome.or_else(|| run.outcome()).unwrap_or_else(|| lost(&run)));
     }
+    error!(run = run.id(), supervisor = supervisor.as_raw(), "supervisor lost");
     // The supervisor is gone, and nobody but us knows its children now.
     let _ = waitpid(supervisor, None);
     let apart: Vec<i32> =
         [Some(mirror), watch.passthrough.as_ref().map(|pass| pass.pid().as_raw())].into_iter().flatten().collect();
     let mut tree = Tree::of_orphans(Leaf::find(&leaf_name(&started)), &started.token, &apart);
-    recover::end_orphans(&mut tree, grace.min(Duration::from_secs(1)));
+    recover::end_orphans(&mut tree, run.id(), grace.min(Duration::from_secs(1)));
     watch.finish_passthrough();
     Ok(recover::interrupted(&run, history.as_ref(), "the agent's supervisor was killed while the script was running"))
 }
@@ -102,9 +104,10 @@ impl Watch<'_> {
     /// Passes signals on until the run has ended. Returns whether the supervisor said so.
     fn until_the_end(&mut self) -> bool {
         loop {
-            while let Some((signal, _)) = signals::next(&self.context.signals) {
+            while let Some((signal, sender)) = signals::next(&self.context.signals) {
                 match signal {
                     Signal::SIGTERM | Signal::SIGINT => {
+                        info!(signal = signal.as_str(), sender, "signal received");
                         self.front.send(&Order::Stop(signal as i32), None);
                     }
                     // A child's end is seen through its channel; a dropped session ends nothing.
@@ -113,8 +116,9 @@ impl Watch<'_> {
             }
             match self.front.receive() {
                 Received::Message(Notice::Begun, _) => {}
-                Received::Message(Notice::Concluded, tail) => {
-                    self.concluded = Some(Instant::now());
+                Received::Message(Notice::Concluded(since), tail) => {
+                    // Its record may have taken long; no caller waits for that and then for a slow reader as well.
+                    self.concluded = Instant::now().checked_sub(since);
                     if let Some(passthrough) = &self.passthrough {
                         passthrough.end(tail.map(File::from).as_ref());
                     }

@@ -8,6 +8,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use tracing::{info, warn};
 
 use super::{
     Context,
@@ -22,6 +23,7 @@ use super::{
 };
 use crate::{
     error::{Code, Error, Result},
+    log::seconds,
     output::{
         mirror::{Mirror, Target},
         spool::Spool,
@@ -106,6 +108,7 @@ fn try_execute(
 ) -> Result<Outcome> {
     let kind = outcome.script.unwrap_or(ScriptKind::CreationScript);
     let mut clock = None;
+    let began = Instant::now();
     let script = match (&request.source, checked) {
         (Source::WorkspaceStorage(path), _) => find(context, path)?,
         (Source::Inline(text), checked) => {
@@ -116,10 +119,14 @@ fn try_execute(
     };
     outcome.source = Some(script.source.clone());
     outcome.warnings.extend(script.warnings.iter().cloned());
+    log_found(run, outcome, &script, began.elapsed());
     if context.rehearsal.is_none() {
         outcome.warnings.extend(preflight::missing(&script.text, &context.user));
-        outcome.warnings.extend(preflight::wait_for_apt(context, &script.text)?);
+        outcome.warnings.extend(preflight::wait_for_apt(context, run.id(), &script.text)?);
         outcome.warnings.extend(preflight::furnish(context));
+    }
+    for warning in &outcome.warnings {
+        warn!(run = run.id(), code = warning.code, "warning");
     }
     let recording = Recording::prepare(context.settings.steps, &script, run.id());
     let token = format!("{}.{}", run.id(), random_word());
@@ -168,6 +175,21 @@ fn try_execute(
         is_root: context.rehearsal.is_none(),
     };
     front::execute(context, job, log, lock)
+}
+
+fn log_found(run: &RunDir, outcome: &Outcome, script: &Script, looked_for: Duration) {
+    let timeout = outcome.timeout.as_ref().and_then(|timeout| timeout.seconds);
+    info!(
+        run = run.id(),
+        path = script.source.path.as_deref().unwrap_or("inline"),
+        sha256 = script.source.sha256.as_deref(),
+        bytes = script.source.bytes,
+        interpreter = %script.interpreter.program.display(),
+        arguments = outcome.arguments.as_ref().map_or(0, Vec::len),
+        timeout_seconds = timeout,
+        looked_for_seconds = seconds(looked_for),
+        "script found"
+    );
 }
 
 /// The script on the share, checked.

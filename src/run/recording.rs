@@ -8,6 +8,7 @@ use std::{
 
 use super::environment;
 use crate::{
+    error::reason,
     record::{
         outcome::{self, FailedCommand, Outcome},
         state::timestamp_micros,
@@ -40,7 +41,7 @@ impl Recording {
     pub fn prepare(mode: StepsMode, script: &Script, run_id: &str) -> Self {
         let off = |reason: &str| Self::Off(reason.to_owned());
         match mode {
-            StepsMode::Off => return off("--steps off"),
+            StepsMode::Off => return off("`--steps off`"),
             StepsMode::Hook => return off("the hook inside bash is not part of this version"),
             StepsMode::Auto => {}
         }
@@ -53,7 +54,7 @@ impl Recording {
         let text = script.text.as_slice();
         match Starting::new(Watch { run_id, interpreter: &bash, script: text }) {
             Ok(starting) => Self::Starting(Box::new(starting)),
-            Err(Unavailable(reason)) => Self::Off(reason),
+            Err(Unavailable(why)) => Self::Off(reason(&why)),
         }
     }
 
@@ -63,10 +64,20 @@ impl Recording {
         *self = match old {
             Self::Starting(starting) => match starting.finish(Instant::now() + PATIENCE) {
                 Ok(recorder) => Self::On(Box::new(recorder)),
-                Err(Unavailable(reason)) => Self::Off(reason),
+                Err(Unavailable(why)) => Self::Off(reason(&why)),
             },
             other => other,
         };
+    }
+
+    /// `on`, or why there is none.
+    pub fn standing(&self) -> &str {
+        match self {
+            Self::Off(reason) => reason,
+            Self::Starting(_) => "not begun",
+            Self::On(_) => "on",
+            Self::Ended(_) => "ended",
+        }
     }
 
     /// Names the script's first process.

@@ -1,5 +1,6 @@
 //! Tests of the real program.
 
+mod agent_log;
 mod check;
 mod cli;
 mod environment;
@@ -8,6 +9,7 @@ mod harness;
 mod logs;
 mod once;
 mod package;
+mod page;
 mod places;
 mod records;
 mod rehearsal;

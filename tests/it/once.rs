@@ -189,6 +189,27 @@ fn a_second_caller_waits_for_the_first_and_a_signal_ends_its_wait_alone() {
 }
 
 #[test]
+fn a_run_within_a_run_is_refused_instead_of_waiting_for_itself() {
+    let room = Room::new("bookworm");
+    let inner = Request::creation("echo c >> /root/marks").text();
+    room.write("/root/inner.json", inner, 0o600);
+    let call = format!("ci-setup-agent run /root/inner.json {}", IDENTITY.join(" "));
+    // Through sudo, too; with a state directory of its own it is another matter.
+    let script = format!(
+        "{call} --json; echo $?; sudo {call} --json; echo $?; {call}; echo $?; {call} --state /root/other; echo $?\n\
+         ci-setup-agent try /dev/null; echo $?"
+    );
+    let ran = run(&room, &Request::creation(script));
+    let lines: Vec<&str> = ran.stdout.lines().filter(|line| !line.contains(':') || line.starts_with('{')).collect();
+    for line in [lines[0], lines[2]] {
+        let outcome: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{ran:?}"));
+        assert_eq!((&outcome["state"], &outcome["error"]["code"]), (&"rejected".into(), &"nested-run".into()));
+    }
+    assert_eq!([lines[1], lines[3], lines[4], lines[5], lines[6]], ["125", "125", "125", "0", "126"], "{ran:?}");
+    assert_eq!((ran.code, marks(&room).as_str()), (0, "c"), "{ran:?}");
+}
+
+#[test]
 fn what_the_power_cut_short_is_interrupted_and_runs_again_only_when_told_to() {
     let mut room = Room::new("bookworm");
     let request = Request::creation("echo c >> /root/marks; echo up; test -e /root/good || sleep 1000");

@@ -1,13 +1,17 @@
 //! How often the mirror writes: seldom enough for a share that counts operations, often enough that a
-//! line is there within a second (CONTRACT 6).
+//! line is there within a second (CONTRACT 6): two writes a second, whatever they bring, and beyond two whole
+//! pieces a second one write for each.
 
 use std::time::{Duration, Instant};
 
 /// Between two small writes of output.
 const BETWEEN: Duration = Duration::from_millis(700);
 
-/// The span in which at most two small writes happen, with a margin for what the way to the share takes.
-const SPAN: Duration = Duration::from_millis(1005);
+/// The span in which at most two writes happen.
+const SPAN: Duration = Duration::from_secs(1);
+
+/// So many whole pieces waiting have come faster than two a second.
+const MANY: u64 = 3;
 
 /// Longest wait of a document behind output that fills one write after the other.
 const LONGEST_WAIT: Duration = Duration::from_secs(1);
@@ -21,6 +25,8 @@ pub(super) struct Pace {
     /// The two latest writes, of output or documents, the latest first.
     latest: [Option<Instant>; 2],
     output: Option<Instant>,
+    /// The two latest writes of output, while they were whole pieces.
+    whole: [Option<Instant>; 2],
     synced: Option<Instant>,
 }
 
@@ -28,6 +34,12 @@ impl Pace {
     /// How long to wait until a small piece of output may be written; zero if it may be now.
     pub(super) fn output_waits(&self) -> Duration {
         left(self.output, BETWEEN).max(left(self.latest[1], SPAN))
+    }
+
+    /// How long to wait until a whole piece may be written, of so many that are waiting.
+    pub(super) fn whole_waits(&self, pieces: u64) -> Duration {
+        let is_fast = pieces >= MANY || !left(self.whole[1], SPAN).is_zero();
+        if is_fast { Duration::ZERO } else { left(self.latest[1], SPAN) }
     }
 
     /// How long a document that was asked for at `since` waits.
@@ -40,13 +52,21 @@ impl Pace {
         left(self.synced, BETWEEN)
     }
 
-    /// Output is written now.
+    /// Output was written just now.
     pub(super) fn output(&mut self) {
         self.output = Some(Instant::now());
+        self.whole = [None; 2];
         self.document();
     }
 
-    /// A document is written now.
+    /// A whole piece of output was written just now.
+    pub(super) fn whole(&mut self) {
+        self.output = Some(Instant::now());
+        self.whole = [self.output, self.whole[0]];
+        self.document();
+    }
+
+    /// A document was written just now.
     pub(super) fn document(&mut self) {
         self.latest = [Some(Instant::now()), self.latest[0]];
     }
@@ -98,6 +118,23 @@ mod tests {
         assert_eq!(pace.document_waits(Instant::now()), Duration::ZERO);
         pace.document();
         assert!(pace.output_waits() > BETWEEN && pace.output_waits() <= SPAN);
+    }
+
+    #[test]
+    fn a_whole_piece_waits_like_any_other_write_until_they_come_faster_than_two_a_second() {
+        let mut pace = Pace::default();
+        assert_eq!(pace.whole_waits(1), Duration::ZERO);
+        pace.output();
+        assert_eq!(pace.whole_waits(1), Duration::ZERO);
+        pace.whole();
+        assert!(pace.whole_waits(1) > BETWEEN && pace.whole_waits(MANY - 1) <= SPAN);
+        assert_eq!(pace.whole_waits(MANY), Duration::ZERO);
+        pace.whole();
+        assert_eq!(pace.whole_waits(1), Duration::ZERO);
+        pace.document();
+        assert_eq!(pace.whole_waits(1), Duration::ZERO);
+        pace.output();
+        assert!(pace.whole_waits(1) > BETWEEN);
     }
 
     #[test]

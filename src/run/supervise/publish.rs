@@ -1,11 +1,13 @@
 //! The outcome, told here and on the share.
 
-use super::{Shown, Supervisor};
+use super::{Supervisor, Told};
 use std::{
     fs::File,
     os::fd::AsFd,
     time::{Instant, SystemTime},
 };
+
+use tracing::warn;
 
 use crate::run::job::Notice;
 use crate::{
@@ -41,27 +43,26 @@ impl Supervisor {
         self.is_changed = false;
     }
 
-    /// Shows progress to whoever tells it. When another command has begun, the outcome is worth writing anew.
-    pub(super) fn show(&mut self, phase: Phase) {
+    /// Tells what the run is at to whoever shows progress.
+    pub(super) fn tell_phase(&mut self, phase: Phase) {
         let (step, began) = self.job.recording.running().unzip();
         // Its times come from another clock, and are as good as that is read.
         let tenths =
             began.and_then(|began| began.duration_since(SystemTime::UNIX_EPOCH).ok()).map(|at| at.as_millis() / 100);
-        let shown = Shown { phase, line: step.as_ref().map(|step| step.line), tenths };
-        if self.shown.as_ref() == Some(&shown) {
+        let told = Told { phase, line: step.as_ref().map(|step| step.line), tenths };
+        if self.told.as_ref() == Some(&told) {
             return;
         }
         if let Some(board) = &self.job.board {
             board.show(phase, self.begun, self.job.limit, step);
         }
-        self.shown = Some(shown);
-        self.is_changed = true;
+        self.told = Some(told);
     }
 
     /// The same, when all that may have changed is the command.
-    pub(super) fn show_step(&mut self) {
-        if let Some(shown) = &self.shown {
-            self.show(shown.phase);
+    pub(super) fn tell_step(&mut self) {
+        if let Some(told) = &self.told {
+            self.tell_phase(told.phase);
         }
     }
 
@@ -84,6 +85,7 @@ impl Supervisor {
     }
 
     pub(super) fn warn(&mut self, warning: Warning) {
+        warn!(run = self.job.run.id(), code = warning.code, "warning");
         if self.job.outcome.warnings.len() < outcome::LONGEST_LIST {
             self.job.outcome.warnings.push(warning);
         }

@@ -45,8 +45,8 @@ fn a_process_that_cannot_die_is_listed_and_no_longer_waited_for() {
         bench.share.rule(Rule::new(Fault::Hang, Ops::WRITE).under("Users/stuck"));
         let (ran, took) = bench.run(&["--grace", "1s", "--flush-wait", "1s"]);
         assert_eq!((ran.code, ran.stdout.as_str()), (124, "begun\n"), "{script}: {}", ran.stderr);
-        // Time, grace, 5 s after the kill; flush wait and one second; a busy machine.
-        let (least, most) = (Duration::from_millis(7900), Duration::from_secs(8 + 1 + 1 + 2));
+        // Time, grace, 5 s after the kill; flush wait and one second. Who waits for it waits for ever.
+        let (least, most) = (Duration::from_millis(7900), Duration::from_secs(8 + 1 + 1 + 20));
         assert!(least <= took && took < most, "{script}: {took:?}");
         let stuck = holding(&bench.room, "victim");
         let [stuck] = &stuck[..] else { panic!("{script}: one process, not {stuck:?}") };
