@@ -10,6 +10,7 @@
 //!           in the supervisor: start, follow, end, record                 (supervise, terminate)
 //! ```
 
+pub mod board;
 pub mod cgroup;
 pub mod ending;
 pub mod environment;

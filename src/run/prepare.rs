@@ -170,6 +170,7 @@ fn try_execute(
         recording,
         mirror,
         bells: vec![bell],
+        board: None,
         redaction: context.settings.redaction,
         original,
         text: script.text,

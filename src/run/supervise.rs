@@ -40,6 +40,7 @@ use crate::{
         steps::StepList,
     },
     request::Warning,
+    show::progress::Phase,
     sys::{channel::Channel, descriptors, signals},
 };
 
@@ -96,6 +97,17 @@ struct Supervisor {
     listed: StepList,
     /// The pages as they were last made.
     pages: pages::Pages,
+    /// What was last told of its progress.
+    told: Option<Told>,
+}
+
+/// What tells one command that runs from the next one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Told {
+    phase: Phase,
+    line: Option<u32>,
+    /// When it began, in tenths of a second since 1970.
+    tenths: Option<u128>,
 }
 
 impl Supervisor {
@@ -131,6 +143,7 @@ impl Supervisor {
             asked: 0,
             over: None,
             listed: StepList::default(),
+            told: None,
             pages: pages::Pages::default(),
         })
     }
@@ -168,6 +181,7 @@ impl Supervisor {
         let starting = started.map_err(|error| Ending::CannotStart("start", error))?;
         self.script = Some(starting.pid);
         self.job.recording.follow(starting.pid.as_raw());
+        self.tell_phase(Phase::Running);
         info!(
             run = self.job.run.id(),
             pid = starting.pid.as_raw(),

@@ -18,6 +18,7 @@ use crate::{
         state::{self, Durability},
     },
     request::Warning,
+    show::progress::Phase,
     sys::descriptors,
 };
 
@@ -25,6 +26,7 @@ impl Supervisor {
     /// The end, as the local disk records it.
     pub(super) fn conclude(&mut self, ending: &Ending) {
         let over = *self.over.get_or_insert_with(Instant::now);
+        self.tell_phase(Phase::Copying);
         self.pump_out();
         if let Some(leaf) = self.tree.leaf() {
             leaf.remove();
