@@ -139,11 +139,12 @@ impl Supervisor {
         if let Some(stop) = self.stop {
             return Err(Ending::StoppedBefore(stop));
         }
-        self.job.recording.begin();
         // From here on the script counts as having run.
         if let Some(history) = &self.job.history {
             history.started(&self.job.started).map_err(Ending::Refused)?;
         }
+        // Last: the kernel needs some milliseconds for the probes, and has had them by now if all goes well.
+        self.job.recording.begin();
         self.job.outcome.state = State::Running;
         self.job.outcome.started_at = state::timestamp(SystemTime::now());
         self.begun = self.job.clock.unwrap_or_else(Instant::now);
