@@ -154,6 +154,7 @@ impl Supervisor {
         let starting = started.map_err(|error| Ending::CannotStart("start", error))?;
         self.script = Some(starting.pid);
         self.job.recording.follow(starting.pid.as_raw());
+        self.job.run.reserve();
         self.publish(Durability::Relaxed);
         if self.job.redaction.shows_script
             && let Ok(file) = descriptors::memory_file(c"script", &self.job.text)
@@ -215,7 +216,9 @@ impl Supervisor {
                 return Ending::Stopped(stop, Some(status));
             }
         }
-        let left = self.tree.members();
+        // Whoever descends from the script is below this process, its subreaper: a walk through all processes of the
+        // machine takes as long as there are many.
+        let left = if self.is_childless { Vec::new() } else { self.tree.members() };
         if !left.is_empty() {
             match self.job.leftovers {
                 Leftovers::Keep => {
