@@ -59,9 +59,9 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepsMode {
-    /// From outside, where that is possible.
+    /// From outside, where that is possible; else, in a rehearsal, by a hook inside bash.
     Auto,
-    /// By a hook inside bash.
+    /// By a hook inside bash, which knows less, and which a script that looks for it finds.
     Hook,
     /// Not at all.
     Off,

@@ -13,12 +13,14 @@ mod journal;
 
 use std::{
     fmt,
+    fs::Metadata,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 use tracing::{
-    Event, Level, Metadata, Subscriber,
+    Event, Level, Subscriber,
     field::{Field, Visit},
     span,
 };
@@ -35,9 +37,10 @@ const LONGEST: usize = 300;
 /// first call counts, and only root's: what others do is of no consequence to the machine.
 ///
 /// Any other state directory than the instance's own is a trial or a test: its log stays in it, in `log`, and the
-/// journal hears nothing.
+/// journal hears nothing. One that others may write is going to be refused, and nothing is put there.
 pub fn start(state: &Path) {
-    if !nix::unistd::geteuid().is_root() {
+    let is_others = |found: Metadata| found.uid() != 0 || found.mode() & 0o022 != 0;
+    if !nix::unistd::geteuid().is_root() || state.metadata().is_ok_and(is_others) {
         return;
     }
     let log = if state == Path::new(STATE) {
@@ -60,7 +63,7 @@ struct Log {
 }
 
 impl Subscriber for Log {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
         metadata.is_event()
             && *metadata.level() <= Level::INFO
             && metadata.target().starts_with(env!("CARGO_CRATE_NAME"))

@@ -45,7 +45,7 @@ pub(super) fn write(html: &mut Html, view: &View) {
             row(html, "Took", &span(seconds));
         }
         if let Some(code) = outcome.exit_code {
-            row(html, "Exit code of `run`", &code);
+            row(html, "Exit code", &code);
         }
         if let Some(exit) = &outcome.script_exit {
             match (&exit.code, &exit.signal) {

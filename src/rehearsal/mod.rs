@@ -76,6 +76,11 @@ impl Room {
         self.folder.path().join(name)
     }
 
+    /// Where the hook that records steps lies, if there is one.
+    pub fn hook(&self) -> PathBuf {
+        sudo::hook(self.folder.path())
+    }
+
     /// The script's home.
     pub fn home(&self) -> PathBuf {
         self.at("home/root")

@@ -3,6 +3,7 @@
 pub mod logs;
 pub mod records;
 pub mod status;
+pub mod usage;
 
 use std::io::{self, Write};
 

@@ -36,7 +36,7 @@ impl Supervisor {
         let outcome = &mut self.job.outcome;
         outcome.elapsed_seconds.get_or_insert(self.begun.elapsed().as_secs_f64());
         outcome.ended_at = Some(state::timestamp(SystemTime::now()));
-        self.job.recording.finish(outcome);
+        self.job.recording.finish(outcome, ending.own_status());
         ending.write_to(outcome);
         if outcome.state == State::Succeeded {
             outcome.warnings.extend(silent_failures(outcome));

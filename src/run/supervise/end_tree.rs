@@ -21,6 +21,7 @@ impl Supervisor {
         let members = self.tree.members();
 
         if is_deadline {
+            self.job.recording.note_deadline();
             self.job.outcome.processes.at_deadline_count = members.len() as u64;
             self.job.outcome.processes.at_deadline = tree::described(&members);
         }
