@@ -365,7 +365,7 @@ fn keep_to_ourselves(root: &Path) -> io::Result<Result<()>> {
         return Ok(Err(Error::new(
             Code::WritableByOthers,
             format!("state directory `{}` may be written by others than root", root.display()),
-            format!("chown root {0} && chmod 0700 {0}, or choose another one with --state", root.display()),
+            format!("`chown root {0} && chmod 0700 {0}`, or choose another one with `--state`", root.display()),
         )));
     }
     // A folder that holds other things as well is somebody's choice.

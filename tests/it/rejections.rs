@@ -355,12 +355,12 @@ fn bad_options_are_refused_with_one_error_and_one_hint() {
         (&["--grace", "x"][..], "such as `90s`"),
         (&["--grace", "PT5S"], "write `5s`"),
         (&["--output-limit", "1X"], "such as 512M"),
-        (&["--only", "both"], "creation, startup"),
-        (&["--leftovers", "eat"], "keep, kill"),
+        (&["--only", "both"], "`creation`, `startup`"),
+        (&["--leftovers", "eat"], "`keep`, `kill`"),
         (&["--no-such-option"], ""),
         (&["--name"], ""),
         (&["one", "two"], ""),
-        (&["--steps", "maybe"], "auto, hook, off"),
+        (&["--steps", "maybe"], "`auto`, `hook`, `off`"),
     ] {
         let options = [&IDENTITY[..], options].concat();
         let ran = call(&room, Request::creation(TRACE).text().as_bytes(), &options);
