@@ -86,10 +86,15 @@ complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand status" -l
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand status" -l wait -d 'Wait until it has ended; without a run, until nothing runs'
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand status" -l json -d 'Print JSON'
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand status" -s h -l help -d 'Print help'
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -l since -d 'Only what came since then: a DURATION ago, or a time such as 2026-11-21T20:59:57Z' -r
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -s n -l lines -d 'Only the last N lines' -r
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -l name -d 'Name of the instance, to find its logs on the share' -r
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -l share -d 'The notebook file share [default: where the service mounts it]' -r -F
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -l state -d 'The state directory [default: /var/lib/ci-setup-agent]' -r -F
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -s f -l follow -d 'Go on printing until the run has ended'
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -s t -l timestamps -d 'Print before each line when it came (RFC 3339, UTC)'
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -l failed -d 'Only what the commands printed that failed'
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -l json -d 'Print JSON, one object for each line'
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -s h -l help -d 'Print help'
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand sync" -l resource-group -d 'Resource group of the instance' -r
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand sync" -l workspace -d 'Workspace of the instance' -r

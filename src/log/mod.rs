@@ -12,7 +12,7 @@ mod file;
 mod journal;
 
 use std::{
-    fmt,
+    fmt, fs,
     fs::Metadata,
     os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
@@ -45,10 +45,17 @@ pub fn start(state: &Path) {
     }
     let log = if state == Path::new(STATE) {
         Log { folder: FOLDER.into(), is_journaled: true }
+    } else if is_somebody_elses(state) {
+        return;
     } else {
         Log { folder: state.join("log"), is_journaled: false }
     };
     let _ = tracing::subscriber::set_global_default(log);
+}
+
+/// Whether others than root may write there: then it is refused, and nothing is made in it.
+fn is_somebody_elses(state: &Path) -> bool {
+    fs::metadata(state).is_ok_and(|found| found.uid() != 0 || found.mode() & 0o022 != 0)
 }
 
 /// Seconds as they are logged: to the millisecond.

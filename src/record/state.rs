@@ -250,7 +250,7 @@ impl RunDir {
     /// Replaces the outcome atomically.
     ///
     /// # Errors
-    /// Those of the local disk. A small reserve, made with the spool, is given up for the end of the run
+    /// Those of the local disk. A small reserve, made when the script has started, is given up for the end of the run
     /// where the disk is full.
     pub fn write_outcome(&self, outcome: &Outcome, durability: Durability) -> io::Result<()> {
         let text = to_json(outcome);
@@ -365,7 +365,7 @@ fn keep_to_ourselves(root: &Path) -> io::Result<Result<()>> {
         return Ok(Err(Error::new(
             Code::WritableByOthers,
             format!("state directory `{}` may be written by others than root", root.display()),
-            format!("chown root {0} && chmod 0700 {0}, or choose another one with --state", root.display()),
+            format!("`chown root {0} && chmod 0700 {0}`, or choose another one with `--state`", root.display()),
         )));
     }
     // A folder that holds other things as well is somebody's choice.

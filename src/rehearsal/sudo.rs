@@ -55,7 +55,7 @@ pub fn stand_in() -> Option<u8> {
     let why = match error.kind() {
         // A folder, or a file that cannot be executed: sudo looks for a program, and that is none.
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => "command not found".to_owned(),
-        _ => error.to_string(),
+        _ => crate::error::reason(&error),
     };
     eprintln!("sudo: {}: {why}", name.to_string_lossy());
     Some(1)

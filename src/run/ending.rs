@@ -197,7 +197,8 @@ fn code_of(status: WaitStatus) -> u8 {
     }
 }
 
-pub(super) fn code_of_signal(signal: Signal) -> u8 {
+/// What a process that died by that signal, or was stopped by it, exits with.
+pub fn code_of_signal(signal: Signal) -> u8 {
     u8::try_from(128 + signal as i32).unwrap_or(u8::MAX)
 }
 

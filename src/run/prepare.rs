@@ -141,7 +141,6 @@ fn try_execute(
     let started = Started { run_id: run.id().to_owned(), boot_id, token, at: timestamp(SystemTime::now()) };
     let spool =
         Spool::create(run, context.settings.output_limit).map_err(|error| internal("cannot make the spool", error))?;
-    run.reserve();
     run.write_outcome(outcome, Durability::Relaxed).map_err(|error| internal("cannot write the outcome", error))?;
     let no_bell = |error| internal("cannot make an event descriptor", error);
     let bell = Bell::new().map_err(no_bell)?;
@@ -170,6 +169,7 @@ fn try_execute(
         recording,
         mirror,
         bells: vec![bell],
+        board: None,
         redaction: context.settings.redaction,
         original,
         text: script.text,

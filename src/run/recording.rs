@@ -3,7 +3,7 @@
 use std::{
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
 use super::environment::{self, Environment};
@@ -199,6 +199,14 @@ impl Recording {
                 outcome.failed_commands = recorder.failed().iter().map(failed).collect();
                 outcome.failed_command_count = outcome.failed_commands.len() as u64;
             }
+        }
+    }
+
+    /// The command that runs, and when it began.
+    pub fn running(&self) -> Option<(outcome::Step, SystemTime)> {
+        match self {
+            Self::On(recorder) => recorder.current().map(|step| (current(&step), step.began)),
+            Self::Off(_) | Self::Starting(_) | Self::Ended(_) => None,
         }
     }
 

@@ -18,6 +18,7 @@ mod place;
 mod process;
 mod room;
 pub mod setup;
+mod terminal;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
@@ -29,6 +30,7 @@ pub use machine::Machine;
 pub use place::{Place, SHARE};
 pub use process::{Process, pids_with_marker};
 pub use room::{Cgroups, Room};
+pub use terminal::Terminal;
 
 /// Far beyond what anything here takes on a slow and busy machine: reaching it is a failure, not a nuisance.
 const LIMIT: Duration = Duration::from_secs(100);
