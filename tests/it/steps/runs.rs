@@ -146,34 +146,8 @@ fn a_recording_that_breaks_in_mid_run_stops_and_delays_nothing() {
     assert_eq!(room.read(log).as_deref(), Some("end\n"));
 }
 
-#[test]
-fn the_next_start_removes_the_probes_of_a_killed_run() {
-    let room = Room::new("bookworm");
-    let instances = || room.bash("ls /sys/kernel/tracing/instances").stdout;
-    let names = |pids: &[String]| -> Vec<String> {
-        let of = |name: &str| pids.iter().any(|pid| name.contains(&format!("_{pid}_")));
-        instances()
-            .lines()
-            .filter(|name| name.starts_with("ci_setup_agent_creation_") && of(name))
-            .map(str::to_owned)
-            .collect()
-    };
-    let (killed, left) = wait_until("a run that is recorded", || {
-        let running = run_call(&room, &Request::creation("echo up\nsleep 1000\n"), &["--rerun"]).spawn();
-        wait_until("the script", || if running.stdout() == "up\n" { Ok(()) } else { Err(running.stderr()) });
-        let pids = kill_all(&room);
-        drop(running);
-        let left = names(&pids);
-        if left.is_empty() { Err(instances()) } else { Ok((pids, left)) }
-    });
-    recorded_run(&room, &Request::creation("true\n"), "auto", &[]);
-    wait_until("the next start to sweep", || {
-        if names(&killed).iter().any(|name| left.contains(name)) { Err(instances()) } else { Ok(()) }
-    });
-}
-
-/// Kills everything in a room, as if at once: nobody sees another one die. Returns the pids inside.
-fn kill_all(room: &Room) -> Vec<String> {
+/// Kills everything in a room, as if at once: nobody sees another one die.
+fn kill_all(room: &Room) {
     let pids: Vec<String> = room.processes().iter().map(|process| process.pid_inside.to_string()).collect();
     let all = pids.join(" ");
     room.bash(&format!("kill -STOP {all}; kill -KILL {all}"));
@@ -181,7 +155,6 @@ fn kill_all(room: &Room) -> Vec<String> {
         left if left.is_empty() => Ok(()),
         left => Err(left),
     });
-    pids
 }
 
 /// Folders and rules that the hook needs while a run is under way.
