@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd};
 use std::os::unix::net::UnixStream;
 use std::process::{Command, Stdio};
+use std::time::SystemTime;
 
 use nix::fcntl::OFlag;
 
@@ -275,6 +276,19 @@ fn remove_probes(tracefs: &Tracefs, probes: &str, which: impl Fn(&str) -> bool) 
     }
 }
 
+/// The time in an instance's name: nanoseconds in 48 bits, which wrap in three days.
+pub fn stamp() -> u64 {
+    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(time.as_nanos() & 0xffff_ffff_ffff).unwrap_or_default()
+}
+
+/// Whether an instance may be so new that its run does not hold it yet.
+fn is_young(name: &str) -> bool {
+    const YOUTH: u64 = 10_000_000_000;
+    let made = name.rsplit('_').next().and_then(|stamp| u64::from_str_radix(stamp, 16).ok());
+    made.is_some_and(|made| stamp().wrapping_sub(made) & 0xffff_ffff_ffff < YOUTH)
+}
+
 /// Removes what dead runs left: instances whose pipe nobody holds, then probes without an instance.
 ///
 /// The kernel itself refuses the removal of an instance in use, so a run in another container, whose
@@ -283,10 +297,14 @@ pub fn sweep_stale(tracefs: &Tracefs) {
     // Read before the instances are: of what is in here, a living run holds the instance already.
     let probes = probes(tracefs);
     for name in tracefs.names("instances", PREFIX).unwrap_or_default() {
-        let _ = tracefs.remove_folder(&format!("instances/{name}"));
+        if !is_young(&name) {
+            let _ = tracefs.remove_folder(&format!("instances/{name}"));
+        }
     }
     let alive = tracefs.names("instances", PREFIX).unwrap_or_default();
     remove_probes(tracefs, &probes, |group| {
-        group.starts_with(PREFIX) && !alive.iter().any(|name| is_group_of(group, name))
+        group.starts_with(PREFIX)
+            && !is_young(group.rsplit_once("_t").map_or(group, |(name, _)| name))
+            && !alive.iter().any(|name| is_group_of(group, name))
     });
 }
