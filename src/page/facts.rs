@@ -8,7 +8,7 @@ use super::{
     view::{Audience, View},
     words::{Clipped, counted, size, span, time_told},
 };
-use crate::record::outcome::{Mirror, Outcome, SourceKind};
+use crate::record::outcome::{Mirror, Outcome, SourceKind, State};
 
 /// The most arguments, and the most characters of each.
 const MOST_ARGUMENTS: usize = 30;
@@ -45,7 +45,7 @@ pub(super) fn write(html: &mut Html, view: &View) {
             row(html, "Took", &span(seconds));
         }
         if let Some(code) = outcome.exit_code {
-            row(html, "Exit code of `run`", &code);
+            row(html, "Exit code", &code);
         }
         if let Some(exit) = &outcome.script_exit {
             match (&exit.code, &exit.signal) {
@@ -54,14 +54,16 @@ pub(super) fn write(html: &mut Html, view: &View) {
                 (None, None) => {}
             }
         }
-        row(
-            html,
-            "Steps",
-            &match &outcome.steps.unavailable {
-                Some(why) => format!("not recorded: {}", Clipped(why, 300)),
-                None => counted(outcome.steps.count, "step recorded", "steps recorded"),
-            },
-        );
+        if outcome.state != State::Rejected {
+            row(
+                html,
+                "Steps",
+                &match &outcome.steps.unavailable {
+                    Some(why) => format!("not recorded: {}", Clipped(why, 300)),
+                    None => counted(outcome.steps.count, "step recorded", "steps recorded"),
+                },
+            );
+        }
         output(html, view);
         cell(html, "As JSON", |html| html.link(Href::Beside("outcome.json"), "", |html| html.text("outcome.json")));
         html.literal("</dl>\n");

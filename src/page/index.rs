@@ -122,7 +122,8 @@ impl Index {
             html.literal(
                 "<table class=\"list\"><thead><tr><th scope=\"col\">How it went</th><th scope=\"col\">Run</th>",
             );
-            html.literal("<th scope=\"col\">Started</th><th scope=\"col\">Took</th><th scope=\"col\">Exit code</th>");
+            html.literal("<th scope=\"col\" class=\"opt\">Started</th><th scope=\"col\">Took</th>");
+            html.literal("<th scope=\"col\" class=\"opt\">Exit code</th>");
             html.literal("<th scope=\"col\" class=\"opt\">Script</th></tr></thead>\n<tbody>\n");
             for run in &self.runs {
                 html.element("tr", &[], |html| run.row(html, place, &self.instance));
@@ -150,9 +151,9 @@ impl Told {
                 None => html.text(run),
             }
         });
-        html.element("td", &[], |html| time_told(html, &self.started_at));
+        html.element("td", &[("class", &"opt")], |html| time_told(html, &self.started_at));
         html.word("td", "num", self.elapsed_seconds.map_or_else(|| "\u{2013}".into(), span));
-        html.word("td", "num", self.exit_code.map_or_else(|| "\u{2013}".into(), |code| code.to_string()));
+        html.word("td", "num opt", self.exit_code.map_or_else(|| "\u{2013}".into(), |code| code.to_string()));
         html.element("td", &[("class", &"opt")], |html| match self.source.as_ref().map(|source| &source.path) {
             Some(Some(path)) => html.word("code", "", Clipped(path, 200)),
             Some(None) => html.text("inline"),

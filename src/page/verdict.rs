@@ -51,7 +51,9 @@ pub(super) fn write(html: &mut Html, view: &View) {
                 html.word("dt", "", "What to do next");
                 html.element("dd", &[("class", &"next")], |html| {
                     html.element("p", &[], |html| prose(html, &Clipped(&first, LONGEST).to_string()));
-                    html.element("p", &[], |html| prose(html, &then));
+                    if !then.is_empty() {
+                        html.element("p", &[], |html| prose(html, &then));
+                    }
                 });
                 html.literal("\n");
             }

@@ -9,6 +9,7 @@ pub mod logs;
 pub mod progress;
 pub mod records;
 pub mod status;
+pub mod usage;
 
 use std::io::{self, Write};
 

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::steps::recorded_run;
 use crate::support::{
     Place, Room, SHARE,
     setup::{Request, assert_error_and_hint, mirrors, only, outcome_in, run, run_call, run_with, runs},
@@ -137,8 +138,9 @@ fn sync_finishes_what_a_run_could_not_bring_to_the_share() {
 fn steps_and_the_times_of_the_output_are_kept_beside_it() {
     let room = Room::new("bookworm");
     let script = "echo one\nsudo -u azureuser -i <<'END'\nnosuch\nEND\nfalse || echo two\n";
-    assert_eq!(run(&room, &Request::creation(script)).code, 0);
-    let folder = only(runs(&room));
+    let (code, outcome) = recorded_run(&room, &Request::creation(script), "auto", &[]);
+    assert_eq!(code, 0);
+    let folder = format!("/var/lib/ci-setup-agent/runs/{}", outcome["runId"].as_str().expect("an id"));
     let list: Value = serde_json::from_str(&room.read(format!("{folder}/steps.json")).expect("steps")).expect("JSON");
     let told: Vec<String> = list["steps"]
         .as_array()

@@ -38,7 +38,9 @@ impl Documents {
         let older = older.map(|index| self.0.remove(index));
         let waiting = older.as_ref().filter(|older| !older.is_written).map(|older| older.since);
         let since = waiting.unwrap_or_else(Instant::now);
-        let is_first = older.is_none_or(|older| older.is_first);
+        // The page and the list are no news beside the first outcome.
+        let may_be_first = place == Place::Run && name != crate::page::DETAILS;
+        let is_first = may_be_first && older.is_none_or(|older| older.is_first);
         self.0.push(Document { name, place, content, is_written: false, since, is_first });
     }
 

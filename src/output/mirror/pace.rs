@@ -25,6 +25,7 @@ pub(super) struct Pace {
     /// The two latest writes, of output or documents, the latest first.
     latest: [Option<Instant>; 2],
     output: Option<Instant>,
+    document: Option<Instant>,
     /// The two latest writes of output, while they were whole pieces.
     whole: [Option<Instant>; 2],
     synced: Option<Instant>,
@@ -42,9 +43,10 @@ impl Pace {
         if is_fast { Duration::ZERO } else { left(self.latest[1], SPAN) }
     }
 
-    /// How long a document that was asked for at `since` waits.
+    /// How long a document that was asked for at `since` waits. Of two writes a second one is the output's, also
+    /// where several documents come together.
     pub(super) fn document_waits(&self, since: Instant) -> Duration {
-        left(self.latest[1], SPAN).min(left(Some(since), LONGEST_WAIT))
+        left(self.document, SPAN).max(left(self.latest[1], SPAN).min(left(Some(since), LONGEST_WAIT)))
     }
 
     /// How long to wait until the share is asked to take note of large pieces.
@@ -56,18 +58,23 @@ impl Pace {
     pub(super) fn output(&mut self) {
         self.output = Some(Instant::now());
         self.whole = [None; 2];
-        self.document();
+        self.wrote();
     }
 
     /// A whole piece of output was written just now.
     pub(super) fn whole(&mut self) {
         self.output = Some(Instant::now());
         self.whole = [self.output, self.whole[0]];
-        self.document();
+        self.wrote();
     }
 
     /// A document was written just now.
     pub(super) fn document(&mut self) {
+        self.document = Some(Instant::now());
+        self.wrote();
+    }
+
+    fn wrote(&mut self) {
         self.latest = [Some(Instant::now()), self.latest[0]];
     }
 
@@ -118,6 +125,15 @@ mod tests {
         assert_eq!(pace.document_waits(Instant::now()), Duration::ZERO);
         pace.document();
         assert!(pace.output_waits() > BETWEEN && pace.output_waits() <= SPAN);
+    }
+
+    #[test]
+    fn several_documents_at_once_do_not_come_at_once() {
+        let mut pace = Pace::default();
+        let since = Instant::now().checked_sub(LONGEST_WAIT * 2).expect("a machine that is on for a while");
+        pace.output();
+        pace.document();
+        assert!(pace.document_waits(since) > BETWEEN);
     }
 
     #[test]

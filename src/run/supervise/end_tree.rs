@@ -22,6 +22,7 @@ impl Supervisor {
         let members = self.tree.members();
 
         if is_deadline {
+            self.job.recording.note_deadline();
             self.tell_phase(Phase::Ending);
             self.job.outcome.processes.at_deadline_count = members.len() as u64;
             self.job.outcome.processes.at_deadline = tree::described(&members);

@@ -28,16 +28,17 @@ impl Supervisor {
         for warning in std::mem::take(&mut self.job.mirror.warnings) {
             self.warn(warning);
         }
+        // The share first: it takes its time while this disk does.
+        let public = self.job.redaction.of(&self.job.outcome);
+        if let Ok(file) = descriptors::memory_file(c"outcome", &state::to_json(&public)) {
+            self.job.mirror.document("outcome.json", file);
+        }
         // A full disk: the front still gets the outcome through its channel.
         let _ = self.job.run.write_outcome(&self.job.outcome, durability);
         let steps = self.job.recording.list();
         if steps != self.listed {
             self.job.run.write_steps(&steps);
             self.listed = steps;
-        }
-        let public = self.job.redaction.of(&self.job.outcome);
-        if let Ok(file) = descriptors::memory_file(c"outcome", &state::to_json(&public)) {
-            self.job.mirror.document("outcome.json", file);
         }
         self.written = Instant::now();
         self.is_changed = false;

@@ -1,11 +1,14 @@
 //! The details page and the list of runs, of real runs in a real browser (CONTRACT 6, 6.1).
 
 mod scenes;
+mod shared;
 
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use crate::share::bench::STATE;
 use crate::support::browser::{Browser, Look};
+use crate::support::{Place, wait_until};
 
 use self::scenes::Scene;
 
@@ -62,6 +65,16 @@ const UNREADABLE: &str = r"(() => {
     }
     return [...seen].slice(0, 10);
 })()";
+
+/// Runs a script again where the kernel was too busy to put the probes in: then nothing is known of its steps.
+fn until_recorded(place: &impl Place, mut run: impl FnMut()) {
+    wait_until("a run whose steps are recorded", || {
+        run();
+        let newest = format!("cd {STATE}/runs; cat $(ls -t | head -1)/outcome.json");
+        let outcome = place.bash(&newest).ok();
+        if outcome.contains("took too long to put the probes in") { Err(outcome) } else { Ok(()) }
+    });
+}
 
 /// A page with something in it that its policy has to stop.
 fn tampered(page: &Path, folder: &Path) -> PathBuf {

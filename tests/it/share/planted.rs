@@ -91,7 +91,8 @@ fn with_planted(kind: &str, level: &str, what: &str) -> Duration {
 #[test]
 fn what_stands_at_the_name_of_any_file_is_not_written_and_the_copy_still_arrives() {
     for kind in KINDS {
-        for name in ["output.log", "outcome.json", ".outcome.json.new", "script.sh", "output.tail.log"] {
+        for name in ["output.log", "outcome.json", ".outcome.json.new", "script.sh", "output.tail.log", "details.html"]
+        {
             let bench = bench();
             let what = format!("`{kind}` at {name}");
             bench.inline("echo one; until [ -e /run/gate ]; do sleep 0.01; done; seq 1 1000; exit 7", "60s");

@@ -24,7 +24,8 @@ use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-pub use image::SUITES;
+pub use disk::Disk;
+pub use image::{SUITES, image};
 pub use machine::Machine;
 pub use place::{Place, SHARE};
 pub use process::{Process, pids_with_marker};
