@@ -87,10 +87,6 @@ fn a_process_whose_memory_is_locked_disturbs_no_recording_and_one_that_begins_th
         assert!(!healer.join().expect("a thread"), "the share had to answer before a run went on");
     });
     locks.wait();
-    wait_until("the probes to be taken out", || {
-        match bench.room.bash("ls /sys/kernel/tracing/instances | grep ^ci_setup_agent_creation").stdout {
-            none if none.is_empty() => Ok(()),
-            some => Err(some),
-        }
-    });
+    // Those who were left behind take their probes out and end.
+    bench.wait_until_nobody_records();
 }
