@@ -1,6 +1,9 @@
 //! The command line. Nothing below this module reads the environment.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
 use clap::{
     Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::FalseyValueParser,
@@ -141,22 +144,29 @@ with --name where more than one has logs there.
 Exit codes:
   0    it was told
   125  there is no such run, or nowhere to look
-  124  with --wait: it is still running, and the time is up
+  124  with --wait: it is still running, and the time of --timeout is up; it stands as `running` then
   N    with --wait: the exit code of the run";
 
 const LOGS_HELP: &str = "\
 Examples:
-  ci-setup-agent logs
   ci-setup-agent logs -f
+  ci-setup-agent logs -t --since 10m
+  ci-setup-agent logs creation-20261121T205957Z --failed --lines 20
   ci-setup-agent logs creation-20261121T205957Z > setup.log
   ci-setup-agent logs --name ci-1 --share ~/cloudfiles/code
 
-It prints the bytes that the script wrote. Without root, and where this computer has no records, it reads \
-the copies on the share.
+It prints the bytes that the script wrote. On a terminal, colours stay unless NO_COLOR is set, and whatever \
+else a terminal would obey is shown instead, as `\\r` or `\\x1b`.
+
+With --failed, a line on standard error stands before what each command printed; what came within half a \
+second after its end may stand there as well.
+
+Without root, and where this computer has no records, it reads the copies on the share. These have neither \
+times nor steps, so -t, --since and --failed take root.
 
 Exit codes:
   0    it was printed, however the script ended
-  125  there is no such run, or its output cannot be read";
+  125  there is no such run, its output cannot be read, or what is asked for was not recorded";
 
 const SYNC_HELP: &str = "\
 Examples:
@@ -247,6 +257,32 @@ pub struct PrintArgs {
     /// Do not print the script's output
     #[arg(long, short, env = "CI_SETUP_QUIET", value_parser = FalseyValueParser::new())]
     pub quiet: bool,
+    /// What the environment says of terminals.
+    #[arg(skip = Terminal::of_environment())]
+    pub terminal: Terminal,
+}
+
+/// What may be done to a terminal, should there be one.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Terminal {
+    /// The cursor moved, text coloured.
+    Coloured,
+    /// The cursor moved: `NO_COLOR` is set.
+    Plain,
+    /// Nothing: `TERM` is `dumb`, or not set.
+    #[default]
+    Dumb,
+}
+
+impl Terminal {
+    fn of_environment() -> Self {
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        match std::env::var_os("TERM") {
+            Some(term) if term != "dumb" && !term.is_empty() && is_set("NO_COLOR") => Self::Plain,
+            Some(term) if term != "dumb" && !term.is_empty() => Self::Coloured,
+            _ => Self::Dumb,
+        }
+    }
 }
 
 /// Options of `run`.
@@ -423,6 +459,9 @@ pub struct StatusArgs {
     pub json: bool,
     #[command(flatten)]
     reading: ReadArgs,
+    /// What the environment says of terminals.
+    #[arg(skip = Terminal::of_environment())]
+    pub terminal: Terminal,
 }
 
 /// Where to read records.
@@ -458,8 +497,47 @@ pub struct LogsArgs {
     /// Go on printing until the run has ended
     #[arg(long, short)]
     pub follow: bool,
+    /// Print before each line when it came (RFC 3339, UTC)
+    #[arg(long, short)]
+    pub timestamps: bool,
+    /// Only what came since then: a DURATION ago, or a time such as 2026-11-21T20:59:57Z
+    #[arg(long, value_name = "WHEN", value_parser = since)]
+    pub since: Option<Since>,
+    /// Only the last N lines
+    #[arg(long, short = 'n', value_name = "N")]
+    pub lines: Option<u64>,
+    /// Only what the commands printed that failed
+    #[arg(long, conflicts_with_all = ["follow", "since"])]
+    pub failed: bool,
+    /// Print JSON, one object for each line
+    #[arg(long, env = "CI_SETUP_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
     #[command(flatten)]
     reading: ReadArgs,
+    /// What the environment says of terminals.
+    #[arg(skip = Terminal::of_environment())]
+    pub terminal: Terminal,
+}
+
+/// A moment before which nothing is wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Since {
+    /// So long ago.
+    Ago(Duration),
+    /// That time.
+    At(SystemTime),
+}
+
+/// Reads a DURATION or an RFC 3339 time.
+fn since(text: &str) -> Result<Since, String> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(Since::At(time.into()));
+    }
+    // A date looks like nothing else.
+    if text.contains(':') || text.matches('-').count() >= 2 {
+        return Err("write a time with its zone, such as 2026-11-21T20:59:57Z".into());
+    }
+    settings::wait(text).map(Since::Ago)
 }
 
 impl LogsArgs {

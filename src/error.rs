@@ -201,6 +201,8 @@ codes! {
     NestedRun => 125,
     /// There is no such run.
     NoSuchRun => 125,
+    /// What is asked for was not recorded, or is only known on the instance, to root.
+    NotRecorded => 125,
     /// The agent itself failed.
     Internal => 125,
     /// The script ended with an exit code other than 0.

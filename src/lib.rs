@@ -36,7 +36,7 @@ use clap::error::ErrorKind;
 use nix::sys::stat::{Mode, umask};
 
 use cli::{Cli, Command, SchemaOf};
-use error::{Code, Error, Result};
+use error::Result;
 use settings::{Config, Settings};
 
 /// Parses the command line, does what it says, and returns the exit code.
@@ -84,27 +84,7 @@ fn explain(error: &clap::Error) -> u8 {
         let _ = error.print();
         return 0;
     }
-    let text = error.to_string();
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let first = lines.next().unwrap_or_default();
-    let message = first.strip_prefix("error: ").unwrap_or("no command is given").to_owned();
-    // clap names what is missing on lines of their own.
-    let message = match lines.clone().next().filter(|_| message.ends_with(':')) {
-        Some(missing) => format!("{message} {missing}"),
-        None => message,
-    };
-    let (message, way_out) = match message.split_once(">': ") {
-        Some((what, why)) => (format!("{what}>'"), Some(why.to_owned())),
-        None => (message, None),
-    };
-    let hint = lines
-        .find_map(|line| match line.strip_prefix("[possible values: ") {
-            Some(values) => Some(format!("write one of {}", values.trim_end_matches(']'))),
-            None => line.strip_prefix("tip: ").map(str::to_owned),
-        })
-        .or(way_out)
-        .unwrap_or_else(|| "see `ci-setup-agent --help`, or `--help` behind a command".to_owned());
-    let error = Error::new(Code::BadOption, message, hint);
+    let error = show::usage::error_of(error);
     show::print_error(&error);
     if Cli::asks_for_json() {
         let _ = show::print_json(&run::refusal(&error));

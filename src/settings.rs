@@ -59,9 +59,9 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepsMode {
-    /// From outside, where that is possible.
+    /// From outside, where that is possible; else, in a rehearsal, by a hook inside bash.
     Auto,
-    /// By a hook inside bash.
+    /// By a hook inside bash, which knows less, and which a script that looks for it finds.
     Hook,
     /// Not at all.
     Off,
@@ -163,6 +163,8 @@ impl Settings {
             (None, Some(text)) => size(text).map_err(|error| bad_value(key, text, &error)),
             (None, None) => Ok(default),
         };
+        // A key that is set to nothing says nothing, as with the identity.
+        let folder = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
         for (name, value) in &config.environment {
             let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
             if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(is_name) {
@@ -179,10 +181,10 @@ impl Settings {
                 workspace: config.workspace,
                 name: config.name,
             },
-            user: given.user.or(config.user),
+            user: given.user.or(config.user.filter(|user| !user.is_empty())),
             // The agent's processes leave the caller's folder.
-            share: given.share.or(config.share).map(absolute),
-            state: absolute(given.state.or(config.state).unwrap_or_else(|| STATE.into())),
+            share: given.share.or(folder(config.share)).map(absolute),
+            state: absolute(given.state.or(folder(config.state)).unwrap_or_else(|| STATE.into())),
             grace: duration(given.grace, "grace", config.grace.as_deref(), 10)?,
             share_wait: duration(given.share_wait, "share-wait", config.share_wait.as_deref(), 120)?,
             flush_wait: duration(given.flush_wait, "flush-wait", config.flush_wait.as_deref(), 30)?,
@@ -377,6 +379,13 @@ mod tests {
         let settings = Settings::new(Given::default(), config).unwrap();
         assert_eq!((settings.grace, settings.flush_wait), (Duration::from_secs(5), Duration::from_millis(500)));
         assert_eq!(settings.output_limit, 0);
+    }
+
+    #[test]
+    fn a_key_that_is_set_to_nothing_says_nothing() {
+        let config = config("user = \"\"\nshare = \"\"\nstate = \"\"\n").unwrap();
+        let settings = Settings::new(Given::default(), config).unwrap();
+        assert_eq!((settings.user, settings.share, settings.state), (None, None, STATE.into()));
     }
 
     #[test]

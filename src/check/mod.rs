@@ -27,6 +27,7 @@ use crate::error::{Code, Error, Result};
 use crate::show;
 
 use document::{Asked, Checked};
+pub use finding::RULES;
 use finding::Severity;
 pub use report::Format;
 use report::Report;

@@ -12,13 +12,15 @@ mod file;
 mod journal;
 
 use std::{
-    fmt,
+    fmt, fs,
+    fs::Metadata,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     time::{Duration, SystemTime},
 };
 
 use tracing::{
-    Event, Level, Metadata, Subscriber,
+    Event, Level, Subscriber,
     field::{Field, Visit},
     span,
 };
@@ -35,17 +37,25 @@ const LONGEST: usize = 300;
 /// first call counts, and only root's: what others do is of no consequence to the machine.
 ///
 /// Any other state directory than the instance's own is a trial or a test: its log stays in it, in `log`, and the
-/// journal hears nothing.
+/// journal hears nothing. One that others may write is going to be refused, and nothing is put there.
 pub fn start(state: &Path) {
-    if !nix::unistd::geteuid().is_root() {
+    let is_others = |found: Metadata| found.uid() != 0 || found.mode() & 0o022 != 0;
+    if !nix::unistd::geteuid().is_root() || state.metadata().is_ok_and(is_others) {
         return;
     }
     let log = if state == Path::new(STATE) {
         Log { folder: FOLDER.into(), is_journaled: true }
+    } else if is_somebody_elses(state) {
+        return;
     } else {
         Log { folder: state.join("log"), is_journaled: false }
     };
     let _ = tracing::subscriber::set_global_default(log);
+}
+
+/// Whether others than root may write there: then it is refused, and nothing is made in it.
+fn is_somebody_elses(state: &Path) -> bool {
+    fs::metadata(state).is_ok_and(|found| found.uid() != 0 || found.mode() & 0o022 != 0)
 }
 
 /// Seconds as they are logged: to the millisecond.
@@ -60,7 +70,7 @@ struct Log {
 }
 
 impl Subscriber for Log {
-    fn enabled(&self, metadata: &Metadata<'_>) -> bool {
+    fn enabled(&self, metadata: &tracing::Metadata<'_>) -> bool {
         metadata.is_event()
             && *metadata.level() <= Level::INFO
             && metadata.target().starts_with(env!("CARGO_CRATE_NAME"))

@@ -4,8 +4,8 @@
 //! bytes of the stream had come by then, those included that could not be kept.
 
 use std::{
-    fs::{self, File},
-    io::{self, Write},
+    fs::File,
+    io::{self, Read, Seek, SeekFrom, Write},
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -99,18 +99,49 @@ impl Times {
 /// # Errors
 /// Those of the disk; `NotFound` where the run has no such file.
 pub fn arrivals(folder: &Path) -> io::Result<Vec<Arrival>> {
-    let content = fs::read(folder.join(TIMES))?;
-    let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
-    let mut arrivals: Vec<Arrival> = Vec::with_capacity(content.len() / RECORD);
-    for record in content.chunks_exact(RECORD) {
-        let (micros, bytes) = record.split_at(8);
-        let at = SystemTime::UNIX_EPOCH + Duration::from_micros(number(micros));
-        let arrival = Arrival { at, bytes: number(bytes) };
-        if arrivals.last().is_none_or(|last| last.bytes < arrival.bytes) {
-            arrivals.push(arrival);
-        }
+    Arrivals::open(folder).map(|arrivals| arrivals.list)
+}
+
+/// The arrivals of a run's output while they become more.
+#[derive(Debug)]
+pub struct Arrivals {
+    file: File,
+    read: u64,
+    /// Those so far, in the order of their bytes.
+    pub list: Vec<Arrival>,
+}
+
+impl Arrivals {
+    /// Those of a run, up to now.
+    ///
+    /// # Errors
+    /// As for [`arrivals`].
+    pub fn open(folder: &Path) -> io::Result<Self> {
+        let mut arrivals = Self { file: File::open(folder.join(TIMES))?, read: 0, list: Vec::new() };
+        arrivals.refresh()?;
+        Ok(arrivals)
     }
-    Ok(arrivals)
+
+    /// Takes in what has come since.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn refresh(&mut self) -> io::Result<()> {
+        let mut content = Vec::new();
+        self.file.seek(SeekFrom::Start(self.read))?;
+        self.file.read_to_end(&mut content)?;
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+        for record in content.chunks_exact(RECORD) {
+            let (micros, bytes) = record.split_at(8);
+            let at = SystemTime::UNIX_EPOCH + Duration::from_micros(number(micros));
+            let arrival = Arrival { at, bytes: number(bytes) };
+            if self.list.last().is_none_or(|last| last.bytes < arrival.bytes) {
+                self.list.push(arrival);
+            }
+            self.read += RECORD as u64;
+        }
+        Ok(())
+    }
 }
 
 /// How many bytes had come before `time`: what the stream held at that moment.

@@ -213,7 +213,7 @@ fn verdict_of(page: &str) -> String {
     let mut text = String::new();
     for token in Tokenizer::new(&format!("<header{header}")) {
         if let Token::String(piece) = token.unwrap() {
-            text += &String::from_utf8(piece.to_vec()).unwrap();
+            text += std::str::from_utf8(&piece).unwrap();
         }
     }
     text

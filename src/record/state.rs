@@ -250,7 +250,7 @@ impl RunDir {
     /// Replaces the outcome atomically.
     ///
     /// # Errors
-    /// Those of the local disk. A small reserve, made with the spool, is given up for the end of the run
+    /// Those of the local disk. A small reserve, made when the script has started, is given up for the end of the run
     /// where the disk is full.
     pub fn write_outcome(&self, outcome: &Outcome, durability: Durability) -> io::Result<()> {
         let text = to_json(outcome);
@@ -355,14 +355,17 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
     }
 }
 
-/// Sees to it that a state directory is this user's alone: who may write there decides what runs as root.
+/// As root, sees to it that a state directory is root's alone: who may write there decides what runs as root.
 fn keep_to_ourselves(root: &Path) -> io::Result<Result<()>> {
     let found = fs::metadata(root)?;
-    if found.uid() != nix::unistd::geteuid().as_raw() || found.mode() & 0o022 != 0 {
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(Ok(()));
+    }
+    if found.uid() != 0 || found.mode() & 0o022 != 0 {
         return Ok(Err(Error::new(
             Code::WritableByOthers,
             format!("state directory `{}` may be written by others than root", root.display()),
-            format!("chown root {0} && chmod 0700 {0}, or choose another one with --state", root.display()),
+            format!("`chown root {0} && chmod 0700 {0}`, or choose another one with `--state`", root.display()),
         )));
     }
     // A folder that holds other things as well is somebody's choice.

@@ -14,7 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::{
+    sys::wait::{WaitPidFlag, WaitStatus, waitpid},
+    unistd::{AccessFlags, access},
+};
 
 pub use self::sudo::stand_in;
 use crate::{
@@ -40,8 +43,21 @@ pub struct Room {
 }
 
 impl Room {
+    /// A place in which programs can be started: `/tmp` may be mounted without that right.
     fn new() -> io::Result<Self> {
-        let room = Self { folder: tempfile::Builder::new().prefix("ci-setup-try-").tempdir()? };
+        let in_tmp = Self::in_folder(&std::env::temp_dir());
+        match in_tmp.as_ref().map(Self::allows_programs) {
+            Ok(true) => in_tmp,
+            Ok(false) | Err(_) => Self::in_folder(Path::new("/var/tmp")).or(in_tmp),
+        }
+    }
+
+    fn allows_programs(&self) -> bool {
+        access(&self.at("bin/sudo"), AccessFlags::X_OK).is_ok()
+    }
+
+    fn in_folder(folder: &Path) -> io::Result<Self> {
+        let room = Self { folder: tempfile::Builder::new().prefix("ci-setup-try-").tempdir_in(folder)? };
         for name in ["share", "state", "bin", "home"] {
             fs::create_dir(room.at(name))?;
         }
@@ -58,6 +74,11 @@ impl Room {
 
     fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Where the hook that records steps lies, if there is one.
+    pub fn hook(&self) -> PathBuf {
+        sudo::hook(self.folder.path())
     }
 
     /// The script's home.

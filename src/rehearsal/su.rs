@@ -29,7 +29,8 @@ pub(super) fn play(mut words: impl Iterator<Item = OsString>) -> u8 {
         Ok(mut command) => command.exec(),
         Err(error) => error,
     };
-    eprintln!("su: failed to execute {}: {error}", call.shell().to_string_lossy());
+    let why = crate::error::reason(&error);
+    eprintln!("su: failed to execute {}: {why}", call.shell().to_string_lossy());
     if error.kind() == io::ErrorKind::NotFound { 127 } else { 126 }
 }
 

@@ -12,6 +12,8 @@ use std::{
     process::Command,
 };
 
+use crate::steps;
+
 /// The first argument by which the agent knows that it is called as sudo.
 pub(super) const MARK: &str = "__play-sudo";
 
@@ -53,7 +55,7 @@ pub fn stand_in() -> Option<u8> {
     let why = match error.kind() {
         // A folder, or a file that cannot be executed: sudo looks for a program, and that is none.
         io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => "command not found".to_owned(),
-        _ => error.to_string(),
+        _ => crate::error::reason(&error),
     };
     eprintln!("sudo: {}: {why}", name.to_string_lossy());
     Some(1)
@@ -185,6 +187,12 @@ impl Call {
         Ok(())
     }
 
+    /// As the rule for the real sudo has it.
+    fn starts_bash(&self) -> bool {
+        let is_bash = |word: &OsString| ["bash", "/bin/bash", "/usr/bin/bash"].iter().any(|name| word == name);
+        self.shell != Shell::No || self.words.first().is_some_and(is_bash)
+    }
+
     /// Whether there is nothing to start.
     fn is_bare(&self) -> bool {
         self.words.is_empty() && self.shell == Shell::No
@@ -234,9 +242,19 @@ impl Call {
         command
             .env("SUDO_GID", nix::unistd::getgid().to_string())
             .env("SUDO_COMMAND", self.words.join(OsStr::new(" ")));
+        if self.starts_bash()
+            && let Some(value) = steps::hook::variable_in(&hook(room))
+        {
+            command.env("BASH_ENV", value);
+        }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
+}
+
+/// The folder in a rehearsal's room where the hook that records steps lies, if there is one.
+pub(super) fn hook(room: &Path) -> PathBuf {
+    room.join("steps")
 }
 
 /// `NAME=value` before the command.

@@ -6,7 +6,7 @@
 use std::{
     fs::{self, File},
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, OwnedFd},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -28,6 +28,7 @@ use crate::sys::{aside, descriptors, fork};
 #[derive(Debug)]
 pub struct Leaf {
     path: PathBuf,
+    folder: File,
     procs: File,
 }
 
@@ -37,13 +38,16 @@ impl Leaf {
     pub fn create(name: &str) -> Option<Self> {
         let path = own_cgroup()?.join(name);
         fs::create_dir(&path).ok()?;
-        match File::options().write(true).open(path.join("cgroup.procs")) {
-            Ok(procs) => Some(Self { path, procs }),
-            Err(_) => {
-                let _ = fs::remove_dir(&path);
-                None
-            }
-        }
+        Self::open(&path).or_else(|| {
+            let _ = fs::remove_dir(&path);
+            None
+        })
+    }
+
+    fn open(path: &Path) -> Option<Self> {
+        let folder = File::open(path).ok()?;
+        let procs = File::options().write(true).open(path.join("cgroup.procs")).ok()?;
+        Some(Self { path: path.to_owned(), folder, procs })
     }
 
     /// Finds the leaf `name`, wherever an earlier process of the agent made it.
@@ -58,8 +62,7 @@ impl Leaf {
                             // Somebody whom that run left behind calls the agent: it must not kill itself.
                             return None;
                         }
-                        let procs = File::options().write(true).open(path.join("cgroup.procs")).ok()?;
-                        return Some(Self { path, procs });
+                        return Self::open(&path);
                     }
                     folders.push(entry.path());
                 }
@@ -68,9 +71,19 @@ impl Leaf {
         None
     }
 
-    /// Where a process that writes `0` here joins the leaf.
-    pub fn door(&self) -> BorrowedFd<'_> {
-        self.procs.as_fd()
+    /// Forks a process that is in the leaf from its first instruction on. Where the kernel cannot do that, or will
+    /// not, the process joins by itself; one that may not (below a threaded cgroup) runs outside: the leaf is one of
+    /// three nets.
+    ///
+    /// # Errors
+    /// Those of `fork(2)`.
+    pub fn spawn(&self, body: impl FnOnce() -> i32) -> io::Result<Pid> {
+        fork::spawn_in(self.folder.as_fd(), body).or_else(|(_, body)| {
+            fork::spawn(|| {
+                let _ = nix::unistd::write(&self.procs, b"0");
+                body()
+            })
+        })
     }
 
     /// The processes in the leaf and in what the script made below it.
@@ -219,9 +232,10 @@ fn remove_empty(path: &Path) {
 pub fn sweep(prefix: &str) -> io::Result<()> {
     const YOUNG: Duration = Duration::from_secs(60);
     let Some(own) = own_cgroup() else { return Ok(()) };
-    for entry in fs::read_dir(own)?.flatten() {
+    let entries = fs::read_dir(own)?.flatten();
+    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix)) {
         let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|made| made.elapsed().ok());
-        if entry.file_name().to_string_lossy().starts_with(prefix) && age.is_some_and(|age| age > YOUNG) {
+        if age.is_some_and(|age| age > YOUNG) {
             remove_empty(&entry.path());
         }
     }

@@ -19,6 +19,7 @@ use tracing::{error, info};
 
 use super::{
     Context,
+    board::Board,
     cgroup::{self, Leaf},
     internal,
     job::{Job, LEAF_PREFIX, Notice, Order, leaf_name},
@@ -27,8 +28,9 @@ use super::{
 };
 use crate::{
     error::Result,
-    output::passthrough::Passthrough,
+    output::passthrough::{Passthrough, View},
     record::{Outcome, state::RunLock},
+    show::progress::{Manner, Output},
     sys::{
         bell::Bell,
         channel::{self, Channel, Received},
@@ -47,12 +49,7 @@ pub fn execute(context: &Context, mut job: Job, log: File, lock: &mut Option<Run
     let _ = cgroup::sweep(LEAF_PREFIX);
     // If the supervisor dies, its children fall to this process and not to init.
     nix::sys::prctl::set_child_subreaper(true).map_err(|errno| internal("cannot become a subreaper", errno.into()))?;
-    let passes = !context.print.json && !context.print.quiet;
-    let no_bell = |error| internal("cannot make an event descriptor", error);
-    let bell = if passes { Some(Bell::new().map_err(no_bell)?) } else { None };
-    if let Some(bell) = &bell {
-        job.bells.push(bell.try_clone().map_err(no_bell)?);
-    }
+    let view = view(context, &mut job, log).map_err(|error| internal("cannot make a descriptor", error))?;
     let (run, started, history) = (job.run.clone(), job.started.clone(), job.history.clone());
     let (mirror, flush_wait, grace) = (job.mirror.pid().as_raw(), job.flush_wait, job.grace);
     let (front, theirs) = channel::pair::<Order, Notice>().map_err(|error| internal("cannot make a channel", error))?;
@@ -61,10 +58,7 @@ pub fn execute(context: &Context, mut job: Job, log: File, lock: &mut Option<Run
         i32::from(supervise::supervise(job, theirs, lock.take()).is_err())
     });
     let supervisor = forked.map_err(|error| internal("cannot start the supervisor", error))?;
-    let passthrough = match bell {
-        Some(bell) => Passthrough::start(log, bell).ok(),
-        None => None,
-    };
+    let passthrough = view.and_then(|view| Passthrough::start(view).ok());
     let mut watch = Watch { context, front, passthrough, flush_wait, concluded: None, outcome: None };
     if watch.until_the_end() {
         watch.finish_passthrough();
@@ -80,6 +74,21 @@ pub fn execute(context: &Context, mut job: Job, log: File, lock: &mut Option<Run
     recover::end_orphans(&mut tree, run.id(), grace.min(Duration::from_secs(1)));
     watch.finish_passthrough();
     Ok(recover::interrupted(&run, history.as_ref(), "the agent's supervisor was killed while the script was running"))
+}
+
+/// What the caller sees meanwhile: output and progress, progress alone, or nothing.
+fn view(context: &Context, job: &mut Job, log: File) -> std::io::Result<Option<View>> {
+    let print = context.print;
+    if print.json {
+        return Ok(None);
+    }
+    let (log, output) = if print.quiet { (None, Output::Idle) } else { (Some(log), Output::Passed) };
+    let (bell, board) = (Bell::new()?, Board::new()?);
+    if log.is_some() {
+        job.bells.push(bell.try_clone()?);
+    }
+    job.board = Some(board.try_clone()?);
+    Ok(Some(View { log, bell, board, manner: Manner::of(print.terminal, output) }))
 }
 
 struct Watch<'a> {

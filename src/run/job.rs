@@ -9,6 +9,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::run::{
+    board::Board,
     recording::{Recording, silent_failures},
     start::{Invocation, OomScore},
 };
@@ -99,6 +100,8 @@ pub struct Job {
     pub mirror: Mirror,
     /// Rung when the spool has grown.
     pub bells: Vec<Bell>,
+    /// Where the run shows how far it is, where somebody looks.
+    pub board: Option<Board>,
     /// What the share may see.
     pub redaction: Redaction,
     /// The script on the share, to see whether it changed under way.

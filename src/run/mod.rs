@@ -10,6 +10,7 @@
 //!           in the supervisor: start, follow, end, record                 (supervise, terminate)
 //! ```
 
+pub mod board;
 pub mod cgroup;
 pub mod ending;
 pub mod environment;
@@ -267,7 +268,8 @@ fn read_until_stopped(mut from: io::Take<File>, stops: &SignalFd) -> io::Result<
 
 fn lock(context: &Context, call: &Call) -> Result<RunLock> {
     let on_wait = || {
-        if call.inside.is_some() {
+        // Behind a block's own sudo the mark is gone from the environment, but not from that of the script above.
+        if call.inside.is_some() || tree::is_below_a_script() {
             return Err(Error::new(
                 Code::NestedRun,
                 "`run` was called by a script that another `run` executes, and would wait for itself",

@@ -17,7 +17,7 @@ use super::{
     front, internal,
     job::Job,
     preflight,
-    recording::Recording,
+    recording::{Ground, Recording},
     refuse,
     start::Invocation,
 };
@@ -36,7 +36,8 @@ use crate::{
     },
     request::{Request, ScriptRequest, SharePath, Source, Timeout, Warning},
     script::{Checked, Script, share::NotFound},
-    sys::{bell::Bell, signals},
+    settings::StepsMode,
+    sys::{bell::Bell, signals, users::User},
 };
 
 /// The inline scripts of a request, checked before anything runs.
@@ -125,12 +126,14 @@ fn try_execute(
         outcome.warnings.extend(preflight::wait_for_apt(context, run.id(), &script.text)?);
         outcome.warnings.extend(preflight::furnish(context));
     }
+    let token = format!("{}.{}", run.id(), random_word());
+    let mut environment = environment(context, &token);
+    let ground = ground(context, &script.text, &token);
+    let mut recording = Recording::prepare(context.settings.steps, &script, run.id(), &ground);
+    outcome.warnings.extend(recording.adapt(&mut environment, &ground));
     for warning in &outcome.warnings {
         warn!(run = run.id(), code = warning.code, "warning");
     }
-    let recording = Recording::prepare(context.settings.steps, &script, run.id());
-    let token = format!("{}.{}", run.id(), random_word());
-    let environment = environment(context, &token);
     let file = file_to_run(&script, run)?;
     let invocation = Invocation::new(&script, &file, &request.arguments, &environment)
         .map_err(|error| internal("cannot pass the arguments on", error))?;
@@ -138,7 +141,6 @@ fn try_execute(
     let started = Started { run_id: run.id().to_owned(), boot_id, token, at: timestamp(SystemTime::now()) };
     let spool =
         Spool::create(run, context.settings.output_limit).map_err(|error| internal("cannot make the spool", error))?;
-    run.reserve();
     run.write_outcome(outcome, Durability::Relaxed).map_err(|error| internal("cannot write the outcome", error))?;
     let no_bell = |error| internal("cannot make an event descriptor", error);
     let bell = Bell::new().map_err(no_bell)?;
@@ -167,6 +169,7 @@ fn try_execute(
         recording,
         mirror,
         bells: vec![bell],
+        board: None,
         redaction: context.settings.redaction,
         original,
         text: script.text,
@@ -265,6 +268,20 @@ fn environment(context: &Context, token: &str) -> Environment {
         room.adapt(&mut environment);
     }
     environment
+}
+
+/// Where the hook inside bash would lie, and who would write to it.
+fn ground<'a>(context: &Context, text: &[u8], token: &'a str) -> Ground<'a> {
+    match &context.rehearsal {
+        Some(room) => Ground::Room(room.hook()),
+        // Looking users up takes time, and only the hook needs them.
+        None if context.settings.steps == StepsMode::Hook => {
+            let named = crate::script::sudo_users(text).into_iter().filter_map(|user| User::named(&user));
+            let users = named.chain(context.account.clone()).map(|user| user.uid);
+            Ground::Machine { token, users: [0].into_iter().chain(users).collect() }
+        }
+        None => Ground::Machine { token, users: Vec::new() },
+    }
 }
 
 /// The file that the interpreter opens: the script on the share itself, or a copy in the run's folder for an

@@ -92,23 +92,23 @@ impl Invocation {
     /// Those of `pipe2(2)` and `fork(2)`.
     pub fn start(&self, output: BorrowedFd<'_>, leaf: Option<&Leaf>, oom_score: &OomScore) -> io::Result<Starting> {
         let (failure, report) = nix::unistd::pipe2(OFlag::O_CLOEXEC | OFlag::O_NONBLOCK)?;
-        let pid = fork::spawn(|| {
-            let (stage, error) = self.become_script(output, leaf, oom_score);
+        let body = || {
+            let (stage, error) = self.become_script(output, oom_score);
             let number = error.raw_os_error().unwrap_or_default();
             let _ = File::from(report).write_all(&[&[stage][..], &number.to_ne_bytes()].concat());
             126
-        })?;
+        };
+        let pid = match leaf {
+            Some(leaf) => leaf.spawn(body)?,
+            None => fork::spawn(body)?,
+        };
         Ok(Starting { pid, failure: failure.into() })
     }
 
     /// Only returns where something failed: the stage and why.
-    fn become_script(&self, output: BorrowedFd<'_>, leaf: Option<&Leaf>, oom_score: &OomScore) -> (u8, io::Error) {
+    fn become_script(&self, output: BorrowedFd<'_>, oom_score: &OomScore) -> (u8, io::Error) {
         let prepare = || -> io::Result<()> {
             setsid()?;
-            if let Some(leaf) = leaf {
-                // One of three nets: a leaf that takes nobody in (below a threaded cgroup) is no reason not to run.
-                let _ = nix::unistd::write(leaf.door(), b"0");
-            }
             oom_score.restore();
             let null = descriptors::null()?;
             descriptors::install_stdio([null.as_fd(), output, output])?;

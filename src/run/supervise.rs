@@ -40,6 +40,7 @@ use crate::{
         steps::StepList,
     },
     request::Warning,
+    show::progress::Phase,
     sys::{channel::Channel, descriptors, signals},
 };
 
@@ -96,6 +97,17 @@ struct Supervisor {
     listed: StepList,
     /// The pages as they were last made.
     pages: pages::Pages,
+    /// What was last told of its progress.
+    told: Option<Told>,
+}
+
+/// What tells one command that runs from the next one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Told {
+    phase: Phase,
+    line: Option<u32>,
+    /// When it began, in tenths of a second since 1970.
+    tenths: Option<u128>,
 }
 
 impl Supervisor {
@@ -131,6 +143,7 @@ impl Supervisor {
             asked: 0,
             over: None,
             listed: StepList::default(),
+            told: None,
             pages: pages::Pages::default(),
         })
     }
@@ -154,11 +167,12 @@ impl Supervisor {
         if let Some(stop) = self.stop {
             return Err(Ending::StoppedBefore(stop));
         }
-        self.job.recording.begin();
         // From here on the script counts as having run.
         if let Some(history) = &self.job.history {
             history.started(&self.job.started).map_err(Ending::Refused)?;
         }
+        // Last: the kernel needs some milliseconds for the probes, and has had them by now if all goes well.
+        self.job.recording.begin();
         self.job.outcome.state = State::Running;
         self.job.outcome.started_at = state::timestamp(SystemTime::now());
         self.begun = self.job.clock.unwrap_or_else(Instant::now);
@@ -168,6 +182,8 @@ impl Supervisor {
         let starting = started.map_err(|error| Ending::CannotStart("start", error))?;
         self.script = Some(starting.pid);
         self.job.recording.follow(starting.pid.as_raw());
+        self.job.run.reserve();
+        self.tell_phase(Phase::Running);
         info!(
             run = self.job.run.id(),
             pid = starting.pid.as_raw(),
@@ -246,7 +262,9 @@ impl Supervisor {
                 return Ending::Stopped(stop, Some(status));
             }
         }
-        let left = self.tree.members();
+        // Whoever descends from the script is below this process, its subreaper: a walk through all processes of the
+        // machine takes as long as there are many.
+        let left = if self.is_childless { Vec::new() } else { self.tree.members() };
         if !left.is_empty() {
             let becomes = self.job.leftovers.word();
             info!(run = self.job.run.id(), processes = left.len(), becomes, "processes left behind");

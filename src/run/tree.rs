@@ -14,6 +14,7 @@ use std::{
 
 use nix::{errno::Errno, sys::signal::Signal, unistd::Pid};
 
+use super::environment::TOKEN;
 use crate::{
     record::outcome::{LONGEST_LIST, Process},
     sys::{pidfd::PidFd, users::User},
@@ -109,6 +110,17 @@ pub fn with_variable(all: &[Seen], name: &str, value: &str) -> Vec<i32> {
             .is_ok_and(|text| text.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
     };
     all.iter().filter(|seen| !seen.is_dead() && has(seen.pid)).map(|seen| seen.pid).collect()
+}
+
+/// Whether this process has a script that `run` executes among its parents and theirs.
+pub fn is_below_a_script() -> bool {
+    let is_marked = |pid: &i32| {
+        let mark = format!("{TOKEN}=");
+        fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|text| text.split(|byte| *byte == 0).any(|entry| entry.starts_with(mark.as_bytes())))
+    };
+    let parent = |pid: &i32| Seen::look(*pid).map(|seen| seen.parent).filter(|parent| *parent > 1);
+    std::iter::successors(Some(std::process::id().cast_signed()), parent).any(|pid| is_marked(&pid))
 }
 
 /// What the outcome says of `processes`: the oldest [`LONGEST_LIST`] of them.

@@ -64,7 +64,7 @@ impl Interpreter {
                 format!("cannot execute interpreter `{shown}` of the script's first line"),
                 "install it on the machine, or change the first line to one that is there, such as `#!/bin/bash`",
             )
-            .because(errno)),
+            .because(std::io::Error::from(errno))),
         }
     }
 

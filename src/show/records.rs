@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -103,17 +104,24 @@ impl Records {
         })
     }
 
-    /// Returns when something has changed in one of the folders, or after `longest`.
-    pub fn wait_for_change(&self, longest: Duration) {
+    /// Returns when something has changed in one of the folders, after `longest`, or when `stop` is readable.
+    pub fn wait_for_change(&self, longest: Duration, stop: Option<BorrowedFd<'_>>) {
         let newest = self.all().pop().map(|entry| entry.folder);
-        wait_for_change(self.folders.iter().chain(&newest).map(PathBuf::as_path), longest);
+        wait_for_change(self.folders.iter().chain(&newest).map(PathBuf::as_path), longest, stop);
+    }
+
+    /// The folder of a run that has no outcome yet: its script is being looked for.
+    pub fn begun(&self, run: &str) -> Option<PathBuf> {
+        let is_name = !run.is_empty() && run != "." && run != ".." && !run.contains('/');
+        let folder =
+            self.folders.iter().filter(|_| is_name).map(|folder| folder.join(run)).find(|path| path.is_dir())?;
+        (!folder.join("outcome.json").exists()).then_some(folder)
     }
 }
 
-/// Returns when something has changed in one of `folders`, or after `longest`: on the share, what another
-/// machine writes gives no notice.
-pub fn wait_for_change<'a>(folders: impl Iterator<Item = &'a Path>, longest: Duration) {
-    use std::os::fd::AsFd;
+/// Returns when something has changed in one of `folders`, when `stop` is readable, or after `longest`: on the
+/// share, what another machine writes gives no notice.
+pub fn wait_for_change<'a>(folders: impl Iterator<Item = &'a Path>, longest: Duration, stop: Option<BorrowedFd<'_>>) {
     let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CREATE;
     let milliseconds = u16::try_from(longest.as_millis()).unwrap_or(u16::MAX);
     let Ok(watch) = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK) else {
@@ -122,7 +130,9 @@ pub fn wait_for_change<'a>(folders: impl Iterator<Item = &'a Path>, longest: Dur
     for folder in folders {
         let _ = watch.add_watch(folder, flags);
     }
-    let _ = poll(&mut [PollFd::new(watch.as_fd(), PollFlags::POLLIN)], milliseconds);
+    let mut polls = vec![PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+    polls.extend(stop.map(|stop| PollFd::new(stop, PollFlags::POLLIN)));
+    let _ = poll(&mut polls, milliseconds);
 }
 
 fn read(folder: &Path) -> Option<Entry> {

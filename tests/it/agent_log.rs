@@ -260,7 +260,7 @@ fn a_run_goes_on_where_its_log_cannot() {
 }
 
 #[test]
-fn the_journal_has_the_same_lines_with_their_fields() {
+fn the_journal_of_a_machine_has_the_same_lines_with_their_fields() {
     let machine = Machine::booted("bookworm");
     assert_eq!(run(&machine, &Request::creation("exit 3")).code, 3);
     let id = runs(&machine)[0].rsplit('/').next().expect("a name").to_owned();

@@ -146,6 +146,20 @@ fn a_machine_without_etc_environment_gets_one_that_everybody_may_read() {
     room.bash("rm -f /etc/environment").ok();
     run(&room, &Request::creation("true")).ok();
     assert_eq!(room.bash("stat -c '%a %U' /etc/environment").ok(), "644 root\n");
+    // One on which nothing can be written runs its script all the same.
+    room.bash(
+        "rm /etc/environment /etc/sudoers.d/zzz-ci-setup-agent; mount --bind /etc /etc; mount -o remount,ro,bind /etc",
+    )
+    .ok();
+    let ran = run_with(&room, &Request::creation(NAMES), &["--rerun", "--json"]);
+    let outcome = outcomes(&ran).remove(0);
+    let warnings = outcome["warnings"].as_array().expect("warnings").iter().map(|one| one["code"].as_str());
+    assert_eq!(
+        warnings.collect::<Vec<_>>(),
+        [Some("environment-not-published"), Some("sudoers-not-written")],
+        "{ran:?}"
+    );
+    assert_eq!((ran.code, outcome["output"]["bytes"].as_u64()), (0, Some(VALUES.len() as u64)), "{ran:?}");
 }
 
 #[test]

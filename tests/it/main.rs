@@ -6,6 +6,7 @@ mod cli;
 mod environment;
 mod exit_codes;
 mod harness;
+mod logs;
 mod once;
 mod package;
 mod page;
@@ -18,5 +19,6 @@ mod share;
 mod steps;
 mod supervision;
 mod support;
+mod terminal;
 
 faultfs::share_server!();

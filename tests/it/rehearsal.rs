@@ -254,6 +254,19 @@ fn a_rehearsal_that_is_stopped_leaves_nothing_either() {
 }
 
 #[test]
+fn a_rehearsal_finds_a_place_where_programs_can_be_started() {
+    let room = computer();
+    room.bash("mount -t tmpfs -o noexec,mode=1777 tmpfs /tmp; mkdir -m 1777 \"/srv/it's a place\"").ok();
+    room.write("/home/datasci/work/tool", "#!/bin/sh\necho tool", 0o755);
+    script(&room, "./tool; sudo -u azureuser -i <<< 'echo $USER ${HOME%%/ci-setup*}'");
+    room.bash("touch /root/before").ok();
+    assert_eq!(call(&room, &[], &[]).run().ok(), "tool\nazureuser /var/tmp\n");
+    let by_variable = call(&room, &[], &[]).env("TMPDIR", "/srv/it's a place").run();
+    assert_eq!(by_variable.ok(), "tool\nazureuser /srv/it's a place\n");
+    assert_nothing_left(&room);
+}
+
+#[test]
 fn root_may_rehearse_too_and_no_state_of_the_machine_is_touched() {
     let room = Room::new("bookworm");
     room.write(

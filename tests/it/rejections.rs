@@ -116,7 +116,12 @@ fn rows() -> Vec<Row> {
         row("a FIFO", on_share("Users/admin/fifo.sh"), "not-a-regular-file", &[]),
         row("not .sh", source("workspace", "Users/admin/setup.py"), "not-sh", &[]),
         row("an empty file", on_share("Users/admin/empty.sh"), "empty-script", &[]),
-        row("no interpreter", inline("#!/no/such/bash\ntouch /root/trace"), "cannot-start", &["/no/such/bash"]),
+        row(
+            "no interpreter",
+            inline("#!/no/such/bash\ntouch /root/trace"),
+            "cannot-start",
+            &["/no/such/bash", ": no such file or directory\n"],
+        ),
         row("ISO 8601", with("timeout", "PT20M"), "bad-timeout", &["20m"]),
         row("two units", with("timeout", "1m30s"), "bad-timeout", &[]),
         row("a word", with("timeout", "20min"), "bad-timeout", &["20m"]),
@@ -322,8 +327,8 @@ fn a_state_directory_that_is_newer_or_cannot_be_written_is_refused() {
         assert_nothing_ran(&room, state);
     }
     assert_eq!(
-        room.bash("stat -c '%a %U' /srv/theirs /srv/wide; ls /srv/theirs /srv/wide | wc -l").ok(),
-        "700 azureuser\n1777 root\n3\n"
+        room.bash("stat -c '%a %U' /srv/theirs /srv/wide; find /srv/theirs /srv/wide -name runs").ok(),
+        "700 azureuser\n1777 root\n"
     );
 }
 
@@ -350,12 +355,12 @@ fn bad_options_are_refused_with_one_error_and_one_hint() {
         (&["--grace", "x"][..], "such as `90s`"),
         (&["--grace", "PT5S"], "write `5s`"),
         (&["--output-limit", "1X"], "such as 512M"),
-        (&["--only", "both"], "creation, startup"),
-        (&["--leftovers", "eat"], "keep, kill"),
+        (&["--only", "both"], "`creation`, `startup`"),
+        (&["--leftovers", "eat"], "`keep`, `kill`"),
         (&["--no-such-option"], ""),
         (&["--name"], ""),
         (&["one", "two"], ""),
-        (&["--steps", "maybe"], "auto, hook, off"),
+        (&["--steps", "maybe"], "`auto`, `hook`, `off`"),
     ] {
         let options = [&IDENTITY[..], options].concat();
         let ran = call(&room, Request::creation(TRACE).text().as_bytes(), &options);

@@ -18,13 +18,18 @@ use crate::{
         state::{self, Durability},
     },
     request::Warning,
+    show::progress::Phase,
     sys::descriptors,
 };
+
+/// How long the end of the script is kept back from the outcome, to be told together with the end of its copy.
+const MOMENT: Duration = Duration::from_millis(50);
 
 impl Supervisor {
     /// The end, as the local disk records it.
     pub(super) fn conclude(&mut self, ending: &Ending) {
         let over = *self.over.get_or_insert_with(Instant::now);
+        self.tell_phase(Phase::Copying);
         self.pump_out();
         if let Some(leaf) = self.tree.leaf() {
             leaf.remove();
@@ -33,10 +38,12 @@ impl Supervisor {
         // On a full disk there is room for the mark, the history and the outcome now.
         self.job.run.release_reserve();
         self.job.spool.mark_end();
+        // The mirror looks at its copy while the end is written down here.
+        self.finish_mirror();
         let outcome = &mut self.job.outcome;
         outcome.elapsed_seconds.get_or_insert(self.begun.elapsed().as_secs_f64());
         outcome.ended_at = Some(state::timestamp(SystemTime::now()));
-        self.job.recording.finish(outcome);
+        self.job.recording.finish(outcome, ending.own_status());
         ending.write_to(outcome);
         if outcome.state == State::Succeeded {
             outcome.warnings.extend(silent_failures(outcome));
@@ -169,11 +176,19 @@ impl Supervisor {
         // Counted from the script's end: what has been waited for since then is part of it.
         let until = self.over.unwrap_or_else(Instant::now) + self.job.flush_wait;
         self.is_ending = true;
-        self.publish_with_page(Durability::Relaxed);
-        self.finish_mirror();
+        // A share that is well has the output in a moment. Then one outcome tells both ends, the script's and the
+        // copy's; otherwise the script's does not wait.
+        if self.job.spool.has_tail() {
+            self.finish_mirror();
+        }
         // While the mirror is at work.
         self.list();
-        self.wait_for_mirror(until);
+        self.wait_for_mirror(until.min(Instant::now() + MOMENT));
+        if !self.is_looked_at() {
+            self.publish_with_page(Durability::Relaxed);
+            self.finish_mirror();
+            self.wait_for_mirror(until);
+        }
         self.is_mirrored = self.is_looked_at();
         self.publish_with_page(Durability::Synced);
         self.list_on_share();

@@ -1,6 +1,7 @@
 //! Ending the script's processes: asked first, then killed until nobody is left (CONTRACT 5).
 
 use super::{Supervisor, turn::reap};
+use crate::show::progress::Phase;
 use std::time::{Duration, Instant};
 
 use tracing::{error, info};
@@ -21,6 +22,8 @@ impl Supervisor {
         let members = self.tree.members();
 
         if is_deadline {
+            self.job.recording.note_deadline();
+            self.tell_phase(Phase::Ending);
             self.job.outcome.processes.at_deadline_count = members.len() as u64;
             self.job.outcome.processes.at_deadline = tree::described(&members);
         }

@@ -1,7 +1,11 @@
 //! The outcome, told here and on the share.
 
-use super::Supervisor;
-use std::{fs::File, os::fd::AsFd, time::Instant};
+use super::{Supervisor, Told};
+use std::{
+    fs::File,
+    os::fd::AsFd,
+    time::{Instant, SystemTime},
+};
 
 use tracing::warn;
 
@@ -12,6 +16,7 @@ use crate::{
         state::{self, Durability},
     },
     request::Warning,
+    show::progress::Phase,
     sys::descriptors,
 };
 
@@ -23,6 +28,11 @@ impl Supervisor {
         for warning in std::mem::take(&mut self.job.mirror.warnings) {
             self.warn(warning);
         }
+        // The share first: it takes its time while this disk does.
+        let public = self.job.redaction.of(&self.job.outcome);
+        if let Ok(file) = descriptors::memory_file(c"outcome", &state::to_json(&public)) {
+            self.job.mirror.document("outcome.json", file);
+        }
         // A full disk: the front still gets the outcome through its channel.
         let _ = self.job.run.write_outcome(&self.job.outcome, durability);
         let steps = self.job.recording.list();
@@ -30,12 +40,31 @@ impl Supervisor {
             self.job.run.write_steps(&steps);
             self.listed = steps;
         }
-        let public = self.job.redaction.of(&self.job.outcome);
-        if let Ok(file) = descriptors::memory_file(c"outcome", &state::to_json(&public)) {
-            self.job.mirror.document("outcome.json", file);
-        }
         self.written = Instant::now();
         self.is_changed = false;
+    }
+
+    /// Tells what the run is at to whoever shows progress.
+    pub(super) fn tell_phase(&mut self, phase: Phase) {
+        let (step, began) = self.job.recording.running().unzip();
+        // Its times come from another clock, and are as good as that is read.
+        let tenths =
+            began.and_then(|began| began.duration_since(SystemTime::UNIX_EPOCH).ok()).map(|at| at.as_millis() / 100);
+        let told = Told { phase, line: step.as_ref().map(|step| step.line), tenths };
+        if self.told.as_ref() == Some(&told) {
+            return;
+        }
+        if let Some(board) = &self.job.board {
+            board.show(phase, self.begun, self.job.limit, step);
+        }
+        self.told = Some(told);
+    }
+
+    /// The same, when all that may have changed is the command.
+    pub(super) fn tell_step(&mut self) {
+        if let Some(told) = &self.told {
+            self.tell_phase(told.phase);
+        }
     }
 
     pub(super) fn output(&self) -> outcome::Output {

@@ -57,6 +57,7 @@ impl Supervisor {
         self.take_orders();
         if has_seen || look.is_some_and(|look| look <= Instant::now()) {
             self.job.recording.pump();
+            self.tell_step();
             self.is_changed = true;
         }
         if self.job.mirror.pump() {

@@ -3,9 +3,10 @@
 use std::fs;
 use std::time::Duration;
 
-use faultfs::{Errno, Ops};
+use faultfs::{Errno, Fault, Ops, Rule};
+use nix::sys::signal::Signal;
 
-use super::bench::Bench;
+use super::bench::{Bench, STATE};
 use crate::support::{Place, Process, assert_within, wait_until};
 
 #[test]
@@ -102,10 +103,32 @@ fn a_stop_is_answered_while_the_share_hangs_under_the_reader_of_the_script() {
     bench.share.hang(Ops::ALL);
     let agent = bench.agent(&["--share-wait", "60s", "--flush-wait", "0"]).spawn();
     bench.share.wait_hung(Ops::ALL, 1);
-    agent.signal(nix::sys::signal::Signal::SIGTERM);
+    agent.signal(Signal::SIGTERM);
     let ran = agent.wait();
     assert!(ran.stderr.contains("stopped by SIGTERM before the script had started"), "{}: {}", ran.code, ran.stderr);
     bench.share.heal();
+}
+
+#[test]
+fn a_stop_after_the_script_s_end_only_ends_the_wait_for_the_share() {
+    for signal in [Signal::SIGTERM, Signal::SIGINT] {
+        let bench = Bench::new();
+        bench.inline("cd /; (sleep 1000 > /dev/null 2>&1 &); echo begun; exit 3", "60s");
+        bench.share.rule(Rule::new(Fault::Hang, Ops::WRITE));
+        let agent = bench.agent(&["--flush-wait", "1000s"]).spawn();
+        wait_until("the script's end", || {
+            let state = bench.room.bash(&format!("cat {STATE}/runs/*/outcome.json")).stdout;
+            if state.contains("\"state\": \"failed\"") { Ok(()) } else { Err((state, agent.stderr())) }
+        });
+        agent.signal(signal);
+        assert_eq!(agent.wait().code, 3);
+        assert_eq!((bench.outcome()["state"].as_str(), bench.mirror_state().as_str()), (Some("failed"), "behind"));
+        assert_eq!(bench.room.bash("pgrep -fc '^sleep 1000'").stdout, "1\n", "what was left lives on");
+        bench.share.heal();
+        bench.wait_until_nobody_records();
+        assert_eq!(bench.sync().code, 0);
+        bench.assert_mirrored("stopped after the end");
+    }
 }
 
 #[test]

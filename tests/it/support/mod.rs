@@ -18,16 +18,19 @@ mod place;
 mod process;
 mod room;
 pub mod setup;
+mod terminal;
 
 use std::fmt::Debug;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-pub use image::SUITES;
+pub use disk::Disk;
+pub use image::{SUITES, image};
 pub use machine::Machine;
 pub use place::{Place, SHARE};
 pub use process::{Process, pids_with_marker};
 pub use room::{Cgroups, Room};
+pub use terminal::Terminal;
 
 /// Far beyond what anything here takes on a slow and busy machine: reaching it is a failure, not a nuisance.
 const LIMIT: Duration = Duration::from_secs(100);
