@@ -10,14 +10,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::{
     board::Board,
-    recording::{Recording, silent_failures},
+    recording::{Recording, place_and_name, silent_failures},
     start::{Invocation, OomScore},
 };
 use crate::{
     output::{mirror::Mirror, spool::Spool},
     record::{
         history::{self, History},
-        outcome::Outcome,
+        outcome::{Outcome, Step},
         state::RunDir,
         steps::StepList,
     },
@@ -135,6 +135,12 @@ impl Redaction {
             let failed = public.failed_commands.iter_mut().map(|failed| &mut failed.command);
             let current = public.steps.current.iter_mut().map(|step| &mut step.command);
             failed.chain(current).for_each(|command| *command = program(command));
+            if let (Some(error), Some(step), Some(shown)) =
+                (&mut public.error, &outcome.steps.current, &public.steps.current)
+            {
+                let name = |step: &Step| place_and_name(step.line, step.block.as_ref(), &step.command).1;
+                error.message = error.message.replace(&name(step), &name(shown));
+            }
             if let Some(warning) = silent_failures(&public) {
                 public
                     .warnings
