@@ -110,6 +110,10 @@ Examples:
 What has run is not run again: `run` tells how it ended and exits with its code. DURATION is a number \
 with nothing or s, m, h, d behind it, as for timeout(1); SIZE a number with K, M, G or T.
 
+On a terminal, a line below the output tells the time against the deadline and the command that runs; \
+elsewhere a sentence on standard error does, after 30 seconds, one, two and five minutes, and every five \
+from then on. NO_COLOR and TERM=dumb are respected; --quiet leaves that alone, --json prints nothing of it.
+
 Exit codes:
   0      every script that is due, or was due, has succeeded
   1-255  the script's own code

@@ -52,13 +52,13 @@ impl From<io::Error> for Failure {
 
 /// The run, also where it has begun and there is nothing of it yet but its name.
 fn find(records: &Records, args: &LogsArgs) -> Result<Entry> {
-    loop {
-        let found = records.one(args.run.as_deref());
-        match args.run.as_deref().filter(|_| args.follow && found.is_err()).and_then(|run| records.begun(run)) {
-            Some(folder) => wait_for_change([folder.as_path()].into_iter(), Duration::from_secs(1), None),
-            None => return found,
-        }
+    let run = args.run.as_deref();
+    while args.follow
+        && let Some(folder) = records.begun(run)
+    {
+        wait_for_change(std::iter::once::<&Path>(&folder), Duration::from_secs(1), None);
     }
+    records.one(run)
 }
 
 fn print(records: &Records, entry: &Entry, args: &LogsArgs) -> std::result::Result<(), Failure> {

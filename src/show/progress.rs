@@ -82,6 +82,8 @@ pub struct Progress {
     due: Option<Duration>,
     /// When that is, or when to look again.
     look_at: Instant,
+    /// Whether the output's last line, where there are sentences, has not ended.
+    is_within_a_line: bool,
 }
 
 impl Progress {
@@ -96,6 +98,7 @@ impl Progress {
             phase: (Phase::Pending, now),
             due: None,
             look_at: now,
+            is_within_a_line: false,
         }
     }
 
@@ -112,7 +115,8 @@ impl Progress {
     pub fn printed(&mut self, output: &[u8]) {
         match self.manner {
             Manner::Live(_) => self.below.take(output),
-            Manner::Sentences | Manner::Silent => {}
+            Manner::Sentences => self.is_within_a_line = output.last().is_some_and(|last| *last != b'\n'),
+            Manner::Silent => {}
         }
     }
 
@@ -202,7 +206,9 @@ impl Progress {
             return;
         }
         if let Some(sentence) = course.sentence().filter(|_| can_take_a_line()) {
-            super::eprintln(&format!("note: {sentence}"));
+            // In a log that both share, a sentence has a line of its own.
+            let line_end = if self.is_within_a_line && is_one_file() { "\n" } else { "" };
+            super::eprintln(&format!("{line_end}note: {sentence}"));
         }
         let next = next_mark(course.elapsed);
         (self.due, self.look_at) = (Some(next), Instant::now() + next.saturating_sub(course.elapsed));
@@ -223,6 +229,12 @@ fn can_take_a_line() -> bool {
     let stderr = io::stderr();
     let mut polls = [PollFd::new(stderr.as_fd(), PollFlags::POLLOUT)];
     poll(&mut polls, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
+}
+
+/// Whether standard output and standard error are the same.
+fn is_one_file() -> bool {
+    let [out, err] = [fstat(io::stdout()), fstat(io::stderr())].map(|stat| stat.map(|stat| (stat.st_dev, stat.st_ino)));
+    out.is_ok() && out == err
 }
 
 fn size() -> Size {

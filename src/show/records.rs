@@ -110,12 +110,14 @@ impl Records {
         wait_for_change(self.folders.iter().chain(&newest).map(PathBuf::as_path), longest, stop);
     }
 
-    /// The folder of a run that has no outcome yet: its script is being looked for.
-    pub fn begun(&self, run: &str) -> Option<PathBuf> {
-        let is_name = !run.is_empty() && run != "." && run != ".." && !run.contains('/');
-        let folder =
-            self.folders.iter().filter(|_| is_name).map(|folder| folder.join(run)).find(|path| path.is_dir())?;
-        (!folder.join("outcome.json").exists()).then_some(folder)
+    /// The folder of the run with this id, or of any, that is being made and has no outcome yet: its script is
+    /// being looked for. Only the state directory knows such.
+    pub fn begun(&self, run: Option<&str>) -> Option<PathBuf> {
+        let [runs] = &self.folders[..] else { return None };
+        let folders = fs::read_dir(runs).ok()?.flatten();
+        let wanted = folders.filter(|folder| run.is_none_or(|run| folder.file_name() == run));
+        let mut fresh = wanted.map(|folder| folder.path()).filter(|folder| !folder.join("outcome.json").exists());
+        fresh.find(|folder| is_claimed(folder))
     }
 }
 
@@ -133,6 +135,15 @@ pub fn wait_for_change<'a>(folders: impl Iterator<Item = &'a Path>, longest: Dur
     let mut polls = vec![PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
     polls.extend(stop.map(|stop| PollFd::new(stop, PollFlags::POLLIN)));
     let _ = poll(&mut polls, milliseconds);
+}
+
+/// Whether somebody records that run; one that was left behind by a crash is nobody's. Taking the lock to see
+/// whether it is free would keep others from it.
+fn is_claimed(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(inode) = fs::metadata(folder).map(|meta| format!(":{}", meta.ino())) else { return false };
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    locks.lines().any(|line| line.split_ascii_whitespace().any(|word| word.ends_with(&inode)))
 }
 
 fn read(folder: &Path) -> Option<Entry> {

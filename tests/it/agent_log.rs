@@ -188,7 +188,8 @@ fn stops_deadlines_kills_and_losses_are_told_with_their_numbers() {
 #[test]
 fn an_outage_of_the_share_is_told_when_it_begins_and_when_it_ends() {
     let bench = Bench::new();
-    bench.inline("cd /; echo one; until [ -e /run/two ]; do sleep 0.01; done; echo two; until [ -e /run/end ]; do sleep 0.01; done", "100s");
+    let until = |file: &str| format!("until [ -e /run/{file} ]; do sleep 0.01; done");
+    bench.inline(&format!("cd /; echo one; {}; echo two; {}", until("two"), until("end")), "100s");
     let agent = bench.agent(&["--flush-wait", "10s"]).spawn();
     wait_until("the first line on the share", || {
         let there = lines(&bench.room).iter().any(|line| line.event() == "mirror has a folder");
@@ -217,7 +218,8 @@ fn an_outage_of_the_share_is_told_when_it_begins_and_when_it_ends() {
     // A share that is away for good: sync, which a timer calls, does not repeat that.
     bench.inline("cd /; echo three", "100s");
     bench.share.fault(Fault::Error(Errno::EIO), Ops::WRITE);
-    assert_eq!(bench.agent(&["--rerun", "--flush-wait", "0.3s"]).run().code, 0);
+    let ran = bench.agent(&["--rerun", "--flush-wait", "0.3s"]).run();
+    assert_eq!(ran.code, 0, "{ran:?}");
     bench.wait_until_nobody_records();
     let before = lines(&bench.room).len();
     assert_eq!(the(&lines(&bench.room)[all.len()..], "mirror failing").level, "WARN");

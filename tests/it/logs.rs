@@ -106,7 +106,8 @@ fn a_run_is_followed_from_before_its_log_exists_and_from_anywhere_in_it() {
     let id = folder.rsplit('/').next().expect("a name").to_owned();
     assert_eq!(room.read(format!("{folder}/outcome.json")), None, "the script is being looked for");
     let early = room.spawn(["ci-setup-agent", "logs", "-f", &id]);
-    early.pid();
+    let newest = room.spawn(["ci-setup-agent", "logs", "-f"]);
+    assert!(early.pid() != newest.pid());
     room.bash(&format!("mount --bind /srv/away {SHARE}")).ok();
     let all: String = (1..=20).map(|number| format!("{number}\n")).collect();
     wait_until(
@@ -117,7 +118,8 @@ fn a_run_is_followed_from_before_its_log_exists_and_from_anywhere_in_it() {
     wait_until("the last lines", || if late.stdout().lines().count() == 2 { Ok(()) } else { Err(late.stderr()) });
     room.write("/run/gate", "", 0o644);
     assert_eq!(running.wait().code, 0);
-    assert_eq!(early.wait().ok(), all + "end\n");
+    let all = all + "end\n";
+    assert_eq!((early.wait().ok(), newest.wait().ok()), (all.clone(), all));
     let late = late.wait().ok();
     let texts: Vec<&str> = stamped(&late).into_iter().map(|(_, text)| text).collect();
     assert_eq!(texts, ["19", "20", "end"]);

@@ -1,6 +1,7 @@
 //! What a terminal shows while a run is on its way (CONTRACT 2).
 
 use std::process::Stdio;
+use std::time::Duration;
 
 use serde_json::Value;
 
@@ -17,6 +18,7 @@ const GATED: &str = "echo one\nuntil [ -e /run/gate ]; do sleep 0.05; done\necho
 /// A call of the agent on a terminal of that kind. The request waits in a file: the keyboard is no request.
 fn call(room: &Room, script: &str, options: &[&str], term: &str) -> Call {
     room.write("/root/request.json", Request::creation(script).text(), 0o600);
+    let _ = std::fs::remove_file(room.path("/run/gate"));
     let words =
         ["ci-setup-agent", "run", "/root/request.json"].into_iter().chain(IDENTITY).chain(options.iter().copied());
     room.call(words.map(str::to_owned)).env("TERM", term)
@@ -35,6 +37,16 @@ fn rows_with_line(terminal: &Terminal) -> Vec<String> {
             _ => Err(rows),
         }
     })
+}
+
+/// Lets the script go on: after the line was drawn, or after a time in which it would have been.
+fn open_gate_when_drawn(room: &Room, terminal: &Terminal, has_line: bool) {
+    if has_line {
+        rows_with_line(terminal);
+    } else {
+        std::thread::sleep(Duration::from_secs(1));
+    }
+    room.write("/run/gate", "", 0o644);
 }
 
 /// The rows at the end: no line is left.
@@ -87,8 +99,14 @@ fn a_progress_bar_of_the_output_s_own_stays_as_it_is() {
 fn of_a_flood_of_output_no_byte_is_missing() {
     let room = Room::new("bookworm");
     let terminal = Terminal::new(24, 100);
-    let script = "for n in 1 2 3 4 5 6; do seq $n 30000; sleep 0.25; done";
+    let script =
+        "for n in 1 2 3; do seq $n 30000; sleep 0.1; done; until [ -e /run/gate ]; do sleep 0.05; done; seq 4 30000";
     let agent = terminal.start(&call(&room, script, &[], "xterm"));
+    wait_until("the line", || {
+        let received = String::from_utf8_lossy(&terminal.received()).into_owned();
+        if received.contains(" left") { Ok(()) } else { Err(received.len()) }
+    });
+    room.write("/run/gate", "", 0o644);
     assert_eq!(terminal.wait(agent), Some(0));
     let text = String::from_utf8(terminal.received()).expect("text");
     // Each drawing and each erasing, from what goes before it to where the cursor is brought back.
@@ -97,9 +115,8 @@ fn of_a_flood_of_output_no_byte_is_missing() {
         &piece[..end]
     });
     let output = drawn.collect::<String>().replace("\r\n", "\n");
-    let expected: String = (1..=6).flat_map(|n| n..=30000).map(|number| format!("{number}\n")).collect();
+    let expected: String = (1..=4).flat_map(|n| n..=30000).map(|number| format!("{number}\n")).collect();
     assert!(output.starts_with(&expected), "{} bytes of {}", output.len(), expected.len());
-    assert!(text.contains(" left"), "there was a line");
 }
 
 #[test]
@@ -148,9 +165,10 @@ fn what_the_environment_and_the_options_ask_for_is_respected() {
         ("xterm", "", &["--rerun", "--json"], false, false),
     ] {
         let terminal = Terminal::new(24, 100);
-        let script = "echo one; sleep 1.5; echo two";
-        let call = call(&room, script, options, term).env("NO_COLOR", no_color);
-        assert_eq!(terminal.wait(terminal.start(&call)), Some(0));
+        let call = call(&room, GATED, options, term).env("NO_COLOR", no_color);
+        let agent = terminal.start(&call);
+        open_gate_when_drawn(&room, &terminal, has_line);
+        assert_eq!(terminal.wait(agent), Some(0));
         let text = String::from_utf8_lossy(&terminal.received()).into_owned();
         let case = format!("{term} {no_color} {options:?}: {text:?}");
         assert_eq!(text.contains(" left"), has_line, "{case}");
@@ -164,17 +182,19 @@ fn what_the_environment_and_the_options_ask_for_is_respected() {
 #[test]
 fn output_in_a_file_leaves_the_terminal_to_the_line_and_a_pipe_may_lead_back_to_it() {
     let room = Room::new("bookworm");
-    let script = "echo one; sleep 1.5; echo two";
     for (is_file, options) in [(true, &[][..]), (false, &["--rerun"])] {
         let terminal = Terminal::new(24, 100);
-        let mut command = call(&room, script, options, "xterm").command();
+        let mut command = call(&room, GATED, options, "xterm").command();
         command.stdin(Stdio::null()).stderr(terminal.stdio());
         let out = room.path("/root/out");
-        let file = std::fs::File::create(&out).expect("a file");
         let code = if is_file {
-            command.stdout(file).status().expect("it runs").code()
+            let mut agent = command.stdout(std::fs::File::create(&out).expect("a file")).spawn().expect("it starts");
+            open_gate_when_drawn(&room, &terminal, true);
+            agent.wait().expect("wait").code()
         } else {
-            let output = command.stdout(Stdio::piped()).spawn().expect("it starts").wait_with_output().expect("wait");
+            let agent = command.stdout(Stdio::piped()).spawn().expect("it starts");
+            open_gate_when_drawn(&room, &terminal, false);
+            let output = agent.wait_with_output().expect("wait");
             std::fs::write(&out, output.stdout).expect("write");
             output.status.code()
         };
@@ -185,6 +205,22 @@ fn output_in_a_file_leaves_the_terminal_to_the_line_and_a_pipe_may_lead_back_to_
         assert_eq!(text.contains(" left"), is_file, "{text:?}");
         assert_clean(&terminal, &[]);
     }
+}
+
+#[test]
+fn in_a_log_there_is_a_sentence_after_half_a_minute_on_a_line_of_its_own() {
+    let room = Room::new("bookworm");
+    let mut command = call(&room, "printf one\nsleep 34\necho two\n", &[], "xterm").command();
+    let log = std::fs::File::create(room.path("/root/log")).expect("a file");
+    command.stdin(Stdio::null()).stdout(log.try_clone().expect("a descriptor")).stderr(log);
+    assert_eq!(command.status().expect("it runs").code(), Some(0));
+    let log = room.read("/root/log").expect("the log");
+    let lines: Vec<&str> = log.lines().collect();
+    assert_eq!((lines[0], lines[2], lines.len()), ("one", "two", 4), "{log}");
+    assert!(
+        lines[1].starts_with("note: still running after 3") && lines[1].contains(" left: line 2 `sleep 34` for "),
+        "{log}"
+    );
 }
 
 #[test]
