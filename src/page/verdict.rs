@@ -129,14 +129,16 @@ struct LastWords {
     lines: Vec<ansi::Line>,
 }
 
-/// The last lines that the command printed; without one, the last lines of all.
+/// The last lines that the command printed which failed; without one, or where it printed nothing, the last lines of
+/// all. A command that was ended says less than what came before it.
 fn last_words(view: &View, culprit: Option<&RecordedStep>) -> LastWords {
     const BYTES: u64 = 4096;
     match view.outcome.state {
         State::Failed | State::TimedOut | State::Interrupted => {}
         State::Pending | State::Running | State::Succeeded | State::Rejected => return LastWords::default(),
     }
-    let own = culprit.and_then(|step| view.output_of(step, BYTES)).filter(|piece| !piece.bytes.is_empty());
+    let failed = culprit.filter(|step| step.exit_code.is_some());
+    let own = failed.and_then(|step| view.output_of(step, BYTES)).filter(|piece| !piece.bytes.is_empty());
     let (term, piece) = match own {
         Some(piece) => ("Its last output", piece),
         None => ("Last output", view.excerpts.end(BYTES)),
