@@ -60,6 +60,11 @@ impl Budget {
         Self { keeper, event: keeper::event(name, Probe::Unit), state, pause: FIRST_PAUSE }
     }
 
+    /// The functions that the bash never comes by, if the self-test has found any.
+    pub fn silent(&mut self) -> Option<String> {
+        self.keeper.silent()
+    }
+
     /// When to look next.
     pub fn next_look(&self) -> Option<Instant> {
         match self.state {

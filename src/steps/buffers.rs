@@ -1,12 +1,14 @@
 //! The kernel's buffers of one instance: marked, waited for, read.
 
 use std::fs::File;
-use std::io::{self, ErrorKind, Read};
+use std::io::{self, ErrorKind, Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
+use std::os::unix::fs::FileExt;
 
 use nix::fcntl::OFlag;
 
 use super::event::{Event, Formats};
+use super::keeper;
 use super::ring;
 use super::tracefs::Tracefs;
 
@@ -23,6 +25,11 @@ pub struct Buffers {
     formats: Formats,
     pipe: File,
     processors: Vec<File>,
+    // Open from the beginning: to open a file in there takes a lock of the kernel's that somebody else's probes
+    // can hold for minutes, where bash's memory cannot be looked at.
+    marker: File,
+    switch: File,
+    counts: Vec<File>,
     page: Vec<u8>,
     torn: bool,
 }
@@ -44,9 +51,13 @@ impl Buffers {
         let pipe = open("trace_pipe")?;
         let processors = instance.names("per_cpu", "cpu")?;
         // A processor that is switched off has no buffer.
-        let processors =
-            processors.iter().filter_map(|name| open(&format!("per_cpu/{name}/trace_pipe_raw")).ok()).collect();
-        Ok(Self { instance, formats, pipe, processors, page: vec![0; PAGE], torn: false })
+        let of_each =
+            |file: &str| processors.iter().filter_map(|name| open(&format!("per_cpu/{name}/{file}")).ok()).collect();
+        let (pages, counts) = (of_each("trace_pipe_raw"), of_each("stats"));
+        let write = |path: &str| instance.open(path, OFlag::O_WRONLY | OFlag::O_APPEND);
+        let (marker, switch) = (write("trace_marker")?, write("tracing_on")?);
+        let page = vec![0; PAGE];
+        Ok(Self { instance, formats, pipe, processors: pages, marker, switch, counts, page, torn: false })
     }
 
     /// Readable when events wait.
@@ -56,12 +67,12 @@ impl Buffers {
 
     /// Writes an event of our own.
     pub fn mark(&self) {
-        let _ = self.instance.write("trace_marker", "now");
+        let _ = (&self.marker).write_all(b"now");
     }
 
     /// Nothing is written into the buffers from now on.
     pub fn stop(&self) {
-        let _ = self.instance.write("tracing_on", "0");
+        let _ = (&self.switch).write_all(b"0");
     }
 
     /// Some pages were not understood.
@@ -98,10 +109,8 @@ impl Buffers {
 
     /// How often an event's probe was hit, whatever its filter did then.
     pub fn hits(&self, event: &str) -> u64 {
-        // tracefs has one such list, beside the folder of instances: file, event, hits.
-        let text = self.instance.read("../../uprobe_profile").unwrap_or_default();
-        let rows = text.lines().map(|line| line.split_whitespace().skip(1));
-        rows.filter_map(|mut row| (row.next()? == event).then(|| row.next()?.parse::<u64>().ok())?).sum()
+        // tracefs has one such list, beside the folder of instances.
+        keeper::hits(&self.instance.read("../../uprobe_profile").unwrap_or_default(), None, event)
     }
 
     /// How many events the kernel has dropped.
@@ -112,7 +121,11 @@ impl Buffers {
                 .filter_map(|line| line.strip_prefix("dropped events: ").or(line.strip_prefix("overrun: ")));
             lost.filter_map(|number| number.trim().parse::<u64>().ok()).sum()
         };
-        let processors = self.instance.names("per_cpu", "cpu").unwrap_or_default();
-        processors.iter().filter_map(|name| self.instance.read(&format!("per_cpu/{name}/stats")).ok()).map(count).sum()
+        let text = |file: &File| {
+            let mut text = [0; 1024];
+            let length = file.read_at(&mut text, 0).unwrap_or(0);
+            String::from_utf8_lossy(&text[..length]).into_owned()
+        };
+        self.counts.iter().map(text).map(count).sum()
     }
 }

@@ -14,6 +14,9 @@ use super::{Step, Summary};
 /// How long events may wait once the first has come: at most ten wake-ups a second, none while nothing happens.
 const PAUSE: Duration = Duration::from_millis(100);
 
+/// Most events held back until those before them are read; the kernel's buffers hold fewer.
+const MOST_WAITING: usize = 200_000;
+
 /// A recording.
 #[derive(Debug)]
 pub struct Recorder {
@@ -68,7 +71,12 @@ impl Recorder {
         self.clock = reading.clock.unwrap_or(self.clock);
         self.source.keep_within_budget(&mut self.timeline.record);
         let quiet = held_back == 0 && self.waiting.iter().all(|event| event.what == What::Marker);
-        self.deliver(reading.complete_to);
+        match reading.drained {
+            Drained::Wholly => self.deliver(reading.complete_to),
+            // What is not read yet may be older than what is. A flood without end is not waited out.
+            Drained::Partly if self.waiting.len() > MOST_WAITING => self.deliver(u64::MAX),
+            Drained::Partly => {}
+        }
         self.next = match (reading.drained, quiet) {
             (Drained::Partly, _) => Some(Instant::now()),
             (Drained::Wholly, false) => Some(Instant::now() + PAUSE),
@@ -103,9 +111,8 @@ impl Recorder {
     pub fn finish(mut self, status: Option<i32>) -> Summary {
         self.source.stop();
         self.pump();
-        while matches!(self.source.read(&mut self.waiting).drained, Drained::Partly) {
-            self.deliver(u64::MAX);
-        }
+        // Nothing is written any more, so this ends.
+        while matches!(self.source.read(&mut self.waiting).drained, Drained::Partly) {}
         self.deliver(u64::MAX);
         if let Some(status) = status {
             self.timeline.script_ended(hook::now(), status);

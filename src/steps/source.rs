@@ -110,8 +110,11 @@ impl Source {
     /// Ends it, and says what was lost: events that the kernel had no room for.
     pub fn end(self, record: &mut Record) -> u64 {
         match self {
-            Self::Probes { buffers, budget } => {
+            Self::Probes { buffers, mut budget } => {
                 let lost = buffers.lost_events();
+                if let Some(silent) = budget.silent() {
+                    record.note(&format!("this bash never comes by {silent}, so not all of its commands are recorded"));
+                }
                 if buffers.torn() {
                     record.note("some of the kernel's pages could not be read");
                 }

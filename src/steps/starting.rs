@@ -5,14 +5,14 @@ use std::io::Read;
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
-use std::time::{Instant, SystemTime};
+use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, poll};
 
 use super::budget::Budget;
 use super::buffers::Buffers;
 use super::event::Formats;
-use super::keeper::{Keeper, PREFIX, Target};
+use super::keeper::{self, Keeper, PREFIX, Target};
 use super::probes::Plan;
 use super::recorder::Recorder;
 use super::source::Source;
@@ -107,9 +107,7 @@ fn same_file(one: &Path, other: &Path) -> bool {
 fn instance_name(run_id: &str) -> String {
     let id: String =
         run_id.chars().take(20).map(|letter| if letter.is_ascii_alphanumeric() { letter } else { '_' }).collect();
-    let time = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    let stamp = time.as_nanos() & 0xffff_ffff_ffff;
-    format!("{PREFIX}{id}_{}_{stamp:x}", std::process::id())
+    format!("{PREFIX}{id}_{}_{:x}", std::process::id(), keeper::stamp())
 }
 
 /// Whether a text has anything like the option `-c`, also in a cluster such as `-lc`.

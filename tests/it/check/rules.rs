@@ -7,7 +7,7 @@ use super::check;
 use crate::support::setup::{Request, base64};
 
 /// What `run` refuses only when it looks at the machine or does its work: nothing that `check` could know.
-const ON_THE_MACHINE: [Code; 25] = [
+const ON_THE_MACHINE: [Code; 26] = [
     Code::ScriptNotFound,
     Code::IsAFolder,
     Code::NotARegularFile,
@@ -29,6 +29,7 @@ const ON_THE_MACHINE: [Code; 25] = [
     Code::NestedRun,
     Code::NoSuchRun,
     Code::Internal,
+    Code::NotRecorded,
     Code::ScriptFailed,
     Code::ScriptKilled,
     Code::TimedOut,

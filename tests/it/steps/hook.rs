@@ -64,6 +64,15 @@ fn a_command_that_would_show_the_hook_finds_none_and_the_rest_is_not_recorded() 
 }
 
 #[test]
+fn nothing_but_numbers_and_words_of_its_own_is_in_what_the_hook_writes() {
+    let script = "T=sec\"\"ret\necho \"$T\" | nosuch \"$T\"\neval \"false $T\"\n: \"$T\"\ncp $(dirname $0)/steps/0 $0.copy\nsed -i 's/^[HC][ 0-9.,]* [a-z]*$//; /^$/d' $0.copy\nwc -c < $0.copy\n";
+    let recorded = hooked(script);
+    assert!(recorded.output.ends_with("\n0\n"), "{}", recorded.output);
+    let told = format!("{:?}", recorded.summary);
+    assert!(!told.contains("secret") && told.contains("eval"), "{told}");
+}
+
+#[test]
 fn a_loop_ends_the_hook_and_not_the_script() {
     let recorded = hooked("false\nfor ((i = 0; i < 20000; i++)); do :; done\necho $i\n");
     assert_eq!(recorded.output, "20000\n");

@@ -120,13 +120,7 @@ fn the_next_start_removes_what_a_killed_run_with_the_hook_left() {
         "{}",
         left_of_hooks(&room)
     );
-    let pids: Vec<String> = room
-        .processes()
-        .iter()
-        .filter(|process| process.pid_inside != 1)
-        .map(|process| process.pid_inside.to_string())
-        .collect();
-    room.bash(&format!("kill -KILL {}", pids.join(" "))).ok();
+    kill_all(&room);
     drop(running);
     assert!(left_of_hooks(&room).contains("/var/tmp/ci-setup-agent."));
     // Not by a run with the hook alone, and nothing of anybody else's.
@@ -134,6 +128,33 @@ fn the_next_start_removes_what_a_killed_run_with_the_hook_left() {
     let (_, outcomes) = run_json(&room, &Request::creation("true\n"), &["--rerun"]);
     assert_eq!(outcomes[0]["state"], "succeeded");
     assert_eq!(left_of_hooks(&room), "/var/tmp/ci-setup-agent.others\n");
+}
+
+#[test]
+fn a_recording_that_breaks_in_mid_run_stops_and_delays_nothing() {
+    let room = Room::new("bookworm");
+    // The process that keeps the probes is killed, and so are all the instances that can be.
+    let script = "for p in /proc/[0-9]*; do grep -qs ci-setup:probe $p/comm && kill -KILL ${p#/proc/}; done\n\
+                  sleep 0.2\nrmdir /sys/kernel/tracing/instances/*$PPID* 2>/dev/null\numount -l /sys/kernel/tracing\nfalse\necho end\n";
+    let (code, outcome) = recorded_run(&room, &Request::creation(script), "auto", &[]);
+    assert_eq!((code, outcome["state"].as_str()), (0, Some("succeeded")), "{outcome:#}");
+    assert!(outcome["elapsedSeconds"].as_f64().expect("seconds") < 10.0, "{outcome:#}");
+    let by_hook = "rm -rf /var/tmp/ci-setup-agent.*\nfalse\necho end\n";
+    let (code, outcome) = recorded_run(&room, &Request::creation(by_hook), "hook", &[]);
+    assert_eq!((code, outcome["state"].as_str()), (0, Some("succeeded")), "{outcome:#}");
+    let log = format!("/var/lib/ci-setup-agent/runs/{}/output.log", outcome["runId"].as_str().expect("an id"));
+    assert_eq!(room.read(log).as_deref(), Some("end\n"));
+}
+
+/// Kills everything in a room, as if at once: nobody sees another one die.
+fn kill_all(room: &Room) {
+    let pids: Vec<String> = room.processes().iter().map(|process| process.pid_inside.to_string()).collect();
+    let all = pids.join(" ");
+    room.bash(&format!("kill -STOP {all}; kill -KILL {all}"));
+    wait_until("everybody to be dead", || match room.processes() {
+        left if left.is_empty() => Ok(()),
+        left => Err(left),
+    });
 }
 
 /// Folders and rules that the hook needs while a run is under way.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{all_told, record, record_with, told};
+use super::{Source, all_told, record, record_by, record_with, told};
 
 #[test]
 fn top_level_commands_are_seen_with_lines_and_statuses() {
@@ -101,4 +101,25 @@ fn what_is_killed_is_left_unfinished() {
     let unfinished = recorded.summary.unfinished.unwrap();
     assert_eq!(told(&unfinished), "2 sleep 100 -> running");
     assert!(unfinished.seconds < Duration::from_secs(30).as_secs_f64());
+}
+
+#[test]
+fn events_that_the_kernel_has_no_room_for_are_counted_and_nothing_is_made_up_for_them() {
+    let lines = 60_000;
+    let script = "false\n".to_owned() + &":\n".repeat(lines);
+    // Nobody reads while the script runs.
+    let recorded = record_by(Source::Probes, &script, |_, child| drop(child.wait()));
+    let summary = recorded.summary;
+    assert!(summary.lost_events > 0, "{} events were not too many", summary.count);
+    assert_eq!((told(&summary.steps[0]), summary.failed_count), ("1 false -> 1".to_owned(), 1));
+    assert!(summary.count <= lines as u64 + 1, "{}", summary.count);
+    let wrong = summary.steps[1..].iter().find(|step| step.command != ":" || step.exit_code != Some(0));
+    assert_eq!(wrong, None);
+}
+
+#[test]
+fn a_loop_that_is_too_fast_to_be_watched_is_let_run_and_later_failures_are_told() {
+    let recorded = record("bash -c :\nfor ((i = 0; i < 300000; i++)); do eval :; done\nfalse\n");
+    assert_eq!(all_told(&recorded.summary.failed), ["3 false -> 1"]);
+    assert_eq!(recorded.summary.notes, ["a loop came by so often that some commands were not watched"]);
 }
