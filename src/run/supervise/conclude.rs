@@ -127,6 +127,7 @@ impl Supervisor {
         if self.job.spool.has_tail() {
             self.finish_mirror();
         }
+        self.written = Instant::now();
         self.wait_for_mirror(until.min(Instant::now() + MOMENT));
         if !self.is_looked_at() {
             self.publish(Durability::Relaxed);
