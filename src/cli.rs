@@ -1,8 +1,13 @@
 //! The command line. Nothing below this module reads the environment.
 
-use std::{path::PathBuf, time::Duration};
+use std::{
+    path::PathBuf,
+    time::{Duration, SystemTime},
+};
 
-use clap::{Args, Parser, Subcommand, ValueEnum, builder::FalseyValueParser};
+use clap::{
+    Arg, ArgAction, Args, CommandFactory, FromArgMatches, Parser, Subcommand, ValueEnum, builder::FalseyValueParser,
+};
 
 use crate::{
     check::Format,
@@ -13,11 +18,48 @@ use crate::{
 
 /// Runs the setup scripts of an Azure Machine Learning compute instance, and tells how they ended.
 #[derive(Debug, Parser)]
-#[command(name = "ci-setup-agent", version, max_term_width = 100, disable_help_subcommand = true)]
+#[command(
+    name = "ci-setup-agent", version, max_term_width = 100, disable_help_subcommand = true, after_help = PROGRAM_HELP
+)]
 pub struct Cli {
     /// What to do.
     #[command(subcommand)]
     pub command: Command,
+}
+
+impl Cli {
+    /// Reads the command line and the variables of its options. A variable that is set to nothing counts as not set:
+    /// that is how units and pipelines leave one out.
+    ///
+    /// # Errors
+    /// Those of clap; help and version are among them.
+    pub fn read() -> Result<Self, clap::Error> {
+        let without_empty_variable = |arg: Arg| {
+            let value = arg.get_env().and_then(std::env::var_os);
+            if value.is_some_and(|value| value.is_empty()) { arg.env(None::<&'static str>) } else { arg }
+        };
+        let mut command =
+            Self::command().mut_subcommands(|command| with_common_options(command).mut_args(without_empty_variable));
+        let matches = command.try_get_matches_from_mut(std::env::args_os())?;
+        Self::from_arg_matches(&matches).map_err(|error| error.format(&mut command))
+    }
+
+    /// Whether JSON is asked for, for a command line that could not be read.
+    pub fn asks_for_json() -> bool {
+        const NO: [&str; 7] = ["", "0", "f", "false", "n", "no", "off"];
+        let by_variable = std::env::var("CI_SETUP_JSON").is_ok_and(|value| !NO.contains(&&*value.to_lowercase()));
+        by_variable || std::env::args_os().any(|word| word == "--json")
+    }
+}
+
+/// Every command takes `--state`, and `--json` where it prints data, so that callers need not tell them apart. Where
+/// there are no records, or is nothing but JSON, the option says nothing and help does not show it.
+fn with_common_options(command: clap::Command) -> clap::Command {
+    let has = |name: &str| command.get_arguments().any(|arg| arg.get_long() == Some(name));
+    let state = (!has("state")).then(|| Arg::new("state").long("state").value_name("DIR").hide(true));
+    let is_json = command.get_name() == "schema";
+    let json = is_json.then(|| Arg::new("json").long("json").action(ArgAction::SetTrue).hide(true));
+    command.args(state).args(json)
 }
 
 /// What to do.
@@ -33,32 +75,124 @@ pub enum Command {
     #[command(after_help = CHECK_HELP)]
     Check(CheckArgs),
     /// Tell what ran, what is running, and how it ended
+    #[command(after_help = STATUS_HELP)]
     Status(StatusArgs),
     /// Print the output of a run
+    #[command(after_help = LOGS_HELP)]
     Logs(LogsArgs),
     /// Bring the copies on the share up to date
+    #[command(after_help = SYNC_HELP)]
     Sync(SyncArgs),
     /// Print the JSON Schema of what this program reads or writes
+    #[command(after_help = SCHEMA_HELP)]
     Schema(SchemaArgs),
 }
+
+const PROGRAM_HELP: &str = "\
+Examples:
+  ci-setup-agent try setup.sh                 rehearse a script, here and now
+  ci-setup-agent check request.json setup.sh  find mistakes before anything runs
+  sudo ci-setup-agent run request.json        run what is due
+  ci-setup-agent status                       what ran and how it ended
+  ci-setup-agent logs -f                      the newest run's output, as it comes
+
+Data goes to standard output, everything else to standard error. `--help` behind a command tells its \
+options, examples and exit codes; man ci-setup-agent tells how all of it works together.";
 
 const RUN_HELP: &str = "\
 Examples:
   ci-setup-agent run request.json
   az rest --method get --url \"$INSTANCE_URL\" | ci-setup-agent run -
+  ci-setup-agent run --json --quiet request.json | jq -r .state
+  ci-setup-agent run                      what was accepted before, as at boot
   ci-setup-agent run --rerun --only startup
 
-Exit codes: 0 succeeded; the script's own code; 124 timed out; 125 bad request, nothing ran;
-126 cannot be started; 127 script not found; 128+N died by signal N, or the agent was stopped by it;
-137 interrupted in an earlier life";
+What has run is not run again: `run` tells how it ended and exits with its code. DURATION is a number \
+with nothing or s, m, h, d behind it, as for timeout(1); SIZE a number with K, M, G or T.
+
+On a terminal, a line below the output tells the time against the deadline and the command that runs; \
+elsewhere a sentence on standard error does, after 30 seconds, one, two and five minutes, and every five \
+from then on. NO_COLOR and TERM=dumb are respected; --quiet leaves that alone, --json prints nothing of it.
+
+Exit codes:
+  0      every script that is due, or was due, has succeeded
+  1-255  the script's own code
+  124    the script was still running at its deadline
+  125    the request is bad or the agent could not do its work; nothing ran
+  126    the script cannot be started
+  127    the script was not found
+  128+N  the script died by signal N, or the agent was stopped by it
+  137    the run was interrupted: the machine or the agent went away";
 
 const TRY_HELP: &str = "\
 Examples:
   ci-setup-agent try setup.sh gpu \"two words\"
   ci-setup-agent try --timeout 90s setup.sh
 
-The script really runs, as you: what it installs or deletes is installed or deleted. Its home, its share
-and its state are thrown away afterwards, and `sudo -u USER` is played by a stand-in.";
+The script really runs, as you: what it installs or deletes is installed or deleted. Its home, its share \
+and its state are thrown away afterwards, and `sudo -u USER` is played by a stand-in.
+
+Exit codes:
+  N    those of `run`";
+
+const STATUS_HELP: &str = "\
+Examples:
+  ci-setup-agent status
+  ci-setup-agent status creation-20261121T205957Z
+  ci-setup-agent status --wait --timeout 20m
+  ci-setup-agent status --json | jq -r '.[-1].error.code'
+
+Without root, and where this computer has no records, it reads the copies on the share; name the instance \
+with --name where more than one has logs there.
+
+Exit codes:
+  0    it was told
+  125  there is no such run, or nowhere to look
+  124  with --wait: it is still running, and the time of --timeout is up; it stands as `running` then
+  N    with --wait: the exit code of the run";
+
+const LOGS_HELP: &str = "\
+Examples:
+  ci-setup-agent logs -f
+  ci-setup-agent logs -t --since 10m
+  ci-setup-agent logs creation-20261121T205957Z --failed --lines 20
+  ci-setup-agent logs creation-20261121T205957Z > setup.log
+  ci-setup-agent logs --name ci-1 --share ~/cloudfiles/code
+
+It prints the bytes that the script wrote. On a terminal, colours stay unless NO_COLOR is set, and whatever \
+else a terminal would obey is shown instead, as `\\r` or `\\x1b`.
+
+With --failed, a line on standard error stands before what each command printed; what came within half a \
+second after its end may stand there as well.
+
+Without root, and where this computer has no records, it reads the copies on the share. These have neither \
+times nor steps, so -t, --since and --failed take root.
+
+Exit codes:
+  0    it was printed, however the script ended
+  125  there is no such run, its output cannot be read, or what is asked for was not recorded";
+
+const SYNC_HELP: &str = "\
+Examples:
+  ci-setup-agent sync
+  ci-setup-agent sync --flush-wait 5m --json
+
+A run brings its output to the share itself; this finishes what an outage has kept it from. A timer calls \
+it at boot and every few minutes. What is there already is compared, not copied again.
+
+Exit codes:
+  0    all of this instance's runs are on the share
+  1    one of them is still behind
+  125  the agent could not do its work";
+
+const SCHEMA_HELP: &str = "\
+Examples:
+  ci-setup-agent schema request > request.schema.json
+  ci-setup-agent schema outcome | jq -r '.\"$defs\".Code.oneOf[].const'
+
+Exit codes:
+  0    it was printed
+  125  there is no such document";
 
 /// Which instance.
 #[derive(Clone, Debug, Default, Args)]
@@ -127,6 +261,32 @@ pub struct PrintArgs {
     /// Do not print the script's output
     #[arg(long, short, env = "CI_SETUP_QUIET", value_parser = FalseyValueParser::new())]
     pub quiet: bool,
+    /// What the environment says of terminals.
+    #[arg(skip = Terminal::of_environment())]
+    pub terminal: Terminal,
+}
+
+/// What may be done to a terminal, should there be one.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub enum Terminal {
+    /// The cursor moved, text coloured.
+    Coloured,
+    /// The cursor moved: `NO_COLOR` is set.
+    Plain,
+    /// Nothing: `TERM` is `dumb`, or not set.
+    #[default]
+    Dumb,
+}
+
+impl Terminal {
+    fn of_environment() -> Self {
+        let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        match std::env::var_os("TERM") {
+            Some(term) if term != "dumb" && !term.is_empty() && is_set("NO_COLOR") => Self::Plain,
+            Some(term) if term != "dumb" && !term.is_empty() => Self::Coloured,
+            _ => Self::Dumb,
+        }
+    }
 }
 
 /// Options of `run`.
@@ -252,10 +412,13 @@ Examples:
   ci-setup-agent check request.json setup.sh
   az rest --method get --url \"$INSTANCE_URL\" | ci-setup-agent check --explain -
 
-Each finding ends in the name of its rule; `# ci-setup: ignore RULE` on the line or on the line above
+Each finding ends in the name of its rule; `# ci-setup: ignore RULE` on the line or on the line above \
 takes it away.
 
-Exit codes: 0 nothing found; 1 warnings; 2 errors, a file that cannot be read among them";
+Exit codes:
+  0  nothing found
+  1  warnings
+  2  errors, a file that cannot be read among them";
 
 /// Options of `check`.
 #[derive(Debug, Args)]
@@ -300,6 +463,9 @@ pub struct StatusArgs {
     pub json: bool,
     #[command(flatten)]
     reading: ReadArgs,
+    /// What the environment says of terminals.
+    #[arg(skip = Terminal::of_environment())]
+    pub terminal: Terminal,
 }
 
 /// Where to read records.
@@ -335,8 +501,47 @@ pub struct LogsArgs {
     /// Go on printing until the run has ended
     #[arg(long, short)]
     pub follow: bool,
+    /// Print before each line when it came (RFC 3339, UTC)
+    #[arg(long, short)]
+    pub timestamps: bool,
+    /// Only what came since then: a DURATION ago, or a time such as 2026-11-21T20:59:57Z
+    #[arg(long, value_name = "WHEN", value_parser = since)]
+    pub since: Option<Since>,
+    /// Only the last N lines
+    #[arg(long, short = 'n', value_name = "N")]
+    pub lines: Option<u64>,
+    /// Only what the commands printed that failed
+    #[arg(long, conflicts_with_all = ["follow", "since"])]
+    pub failed: bool,
+    /// Print JSON, one object for each line
+    #[arg(long, env = "CI_SETUP_JSON", value_parser = FalseyValueParser::new())]
+    pub json: bool,
     #[command(flatten)]
     reading: ReadArgs,
+    /// What the environment says of terminals.
+    #[arg(skip = Terminal::of_environment())]
+    pub terminal: Terminal,
+}
+
+/// A moment before which nothing is wanted.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Since {
+    /// So long ago.
+    Ago(Duration),
+    /// That time.
+    At(SystemTime),
+}
+
+/// Reads a DURATION or an RFC 3339 time.
+fn since(text: &str) -> Result<Since, String> {
+    if let Ok(time) = text.parse::<jiff::Timestamp>() {
+        return Ok(Since::At(time.into()));
+    }
+    // A date looks like nothing else.
+    if text.contains(':') || text.matches('-').count() >= 2 {
+        return Err("write a time with its zone, such as 2026-11-21T20:59:57Z".into());
+    }
+    settings::wait(text).map(Since::Ago)
 }
 
 impl LogsArgs {

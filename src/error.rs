@@ -60,7 +60,7 @@ impl Error {
         let mut cause = std::error::Error::source(self);
         while let Some(error) = cause {
             text.push_str(": ");
-            text.push_str(&one_line(&error.to_string()));
+            text.push_str(&one_line(&reason(&error)));
             cause = error.source();
         }
         text
@@ -77,6 +77,22 @@ impl std::error::Error for Error {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         self.source.as_deref().map(|source| source as _)
     }
+}
+
+/// Why something failed, as the line goes on that tells it: what the system says begins in lower case, without its number.
+/// `input/output error`, not `Input/output error (os error 5)`.
+pub fn reason(error: &impl fmt::Display) -> String {
+    let text = error.to_string();
+    let Some((said, number)) = text.rsplit_once(" (os error ") else { return text };
+    if number.strip_suffix(')').is_none_or(|number| number.parse::<i32>().is_err()) {
+        return text;
+    }
+    // Others may have put something of their own before it.
+    let at = said.rfind(": ").map_or(0, |at| at + 2);
+    let (before, said) = said.split_at(at);
+    let mut rest = said.chars();
+    let first = rest.next().map(|first| first.to_ascii_lowercase());
+    before.chars().chain(first).chain(rest).collect()
 }
 
 /// Line ends and other control characters made visible: names come from requests and file systems.
@@ -163,7 +179,7 @@ codes! {
     NoSuchUser => 125,
     /// `run` was called without root.
     NotRoot => 125,
-    /// Someone other than root may write the request or the config file.
+    /// Someone other than root may write the request, the config file or the state directory.
     WritableByOthers => 125,
     /// There is no request: none given, none in `/etc/ci-setup-agent`, none kept.
     NoRequest => 125,
@@ -185,6 +201,8 @@ codes! {
     NestedRun => 125,
     /// There is no such run.
     NoSuchRun => 125,
+    /// What is asked for was not recorded, or is only known on the instance, to root.
+    NotRecorded => 125,
     /// The agent itself failed.
     Internal => 125,
     /// The script ended with an exit code other than 0.
@@ -202,5 +220,20 @@ codes! {
 impl fmt::Display for Code {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.serialize(f)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_says_becomes_a_part_of_the_line() {
+        let system = std::io::Error::from_raw_os_error(2);
+        assert_eq!(reason(&system), "no such file or directory");
+        assert_eq!(reason(&format!("cannot open `A`: {system}")), "cannot open `A`: no such file or directory");
+        for own in ["UTF-8 is meant", "A (os error x)"] {
+            assert_eq!(reason(&own), own);
+        }
     }
 }

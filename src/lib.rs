@@ -9,7 +9,9 @@
 //! - [`output`]: the spool on the local disk and its mirror on the share
 //! - [`steps`]: the script's top-level commands, recorded from outside as they run
 //! - [`record`]: the outcome, what has run once, and who may run now
+//! - [`page`]: the details page of a run, and the list of all runs
 //! - [`show`]: status and logs
+//! - [`log`]: what the agent says of itself
 //! - [`check`]: what is wrong with a request or a script, before anything runs
 //! - [`rehearsal`]: `try`, the same walk on a throw-away share
 //! - [`sys`]: system calls behind names, the only unsafe code
@@ -17,7 +19,9 @@
 pub mod check;
 pub mod cli;
 pub mod error;
+pub mod log;
 pub mod output;
+pub mod page;
 pub mod record;
 pub mod rehearsal;
 pub mod request;
@@ -28,10 +32,11 @@ pub mod show;
 pub mod steps;
 pub mod sys;
 
-use clap::{Parser, error::ErrorKind};
+use clap::error::ErrorKind;
+use nix::sys::stat::{Mode, umask};
 
 use cli::{Cli, Command, SchemaOf};
-use error::{Code, Error, Result};
+use error::Result;
 use settings::{Config, Settings};
 
 /// Parses the command line, does what it says, and returns the exit code.
@@ -39,7 +44,9 @@ pub fn start() -> u8 {
     if let Some(code) = rehearsal::stand_in() {
         return code;
     }
-    let cli = match Cli::try_parse() {
+    // What is made here has the rights that it is given, whoever calls: others read the share.
+    umask(Mode::from_bits_truncate(0o022));
+    let cli = match Cli::read() {
         Ok(cli) => cli,
         Err(error) => return explain(&error),
     };
@@ -77,24 +84,9 @@ fn explain(error: &clap::Error) -> u8 {
         let _ = error.print();
         return 0;
     }
-    let text = error.to_string();
-    let mut lines = text.lines().map(str::trim).filter(|line| !line.is_empty());
-    let first = lines.next().unwrap_or_default();
-    let message = first.strip_prefix("error: ").unwrap_or("no command is given").to_owned();
-    // clap names what is missing on lines of their own.
-    let message = match lines.clone().next().filter(|_| message.ends_with(':')) {
-        Some(missing) => format!("{message} {missing}"),
-        None => message,
-    };
-    let hint = lines
-        .find_map(|line| match line.strip_prefix("[possible values: ") {
-            Some(values) => Some(format!("write one of {}", values.trim_end_matches(']'))),
-            None => line.strip_prefix("tip: ").map(str::to_owned),
-        })
-        .unwrap_or_else(|| "see `ci-setup-agent --help`, or `--help` behind a command".to_owned());
-    let error = Error::new(Code::BadOption, message, hint);
+    let error = show::usage::error_of(error);
     show::print_error(&error);
-    if std::env::args_os().any(|word| word == "--json") {
+    if Cli::asks_for_json() {
         let _ = show::print_json(&run::refusal(&error));
     }
     error.exit_code()

@@ -13,7 +13,7 @@ use serde::Deserialize;
 
 use crate::{
     error::{Code, Error, Result},
-    request::{PartialIdentity, parse_duration},
+    request::{PartialIdentity, is_zero, parse_duration},
     run::job::{Leftovers, Redaction},
 };
 
@@ -59,9 +59,9 @@ pub struct Settings {
 #[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum StepsMode {
-    /// From outside, where that is possible.
+    /// From outside, where that is possible; else, in a rehearsal, by a hook inside bash.
     Auto,
-    /// By a hook inside bash.
+    /// By a hook inside bash, which knows less, and which a script that looks for it finds.
     Hook,
     /// Not at all.
     Off,
@@ -163,6 +163,8 @@ impl Settings {
             (None, Some(text)) => size(text).map_err(|error| bad_value(key, text, &error)),
             (None, None) => Ok(default),
         };
+        // A key that is set to nothing says nothing, as with the identity.
+        let folder = |path: Option<PathBuf>| path.filter(|path| !path.as_os_str().is_empty());
         for (name, value) in &config.environment {
             let is_name = |c: char| c.is_ascii_alphanumeric() || c == '_';
             if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(is_name) {
@@ -179,10 +181,10 @@ impl Settings {
                 workspace: config.workspace,
                 name: config.name,
             },
-            user: given.user.or(config.user),
+            user: given.user.or(config.user.filter(|user| !user.is_empty())),
             // The agent's processes leave the caller's folder.
-            share: given.share.or(config.share).map(absolute),
-            state: absolute(given.state.or(config.state).unwrap_or_else(|| STATE.into())),
+            share: given.share.or(folder(config.share)).map(absolute),
+            state: absolute(given.state.or(folder(config.state)).unwrap_or_else(|| STATE.into())),
             grace: duration(given.grace, "grace", config.grace.as_deref(), 10)?,
             share_wait: duration(given.share_wait, "share-wait", config.share_wait.as_deref(), 120)?,
             flush_wait: duration(given.flush_wait, "flush-wait", config.flush_wait.as_deref(), 30)?,
@@ -230,7 +232,7 @@ impl Config {
         let code = if message.starts_with("unknown field") { Code::UnknownConfigKey } else { Code::BadConfig };
         let hint = match message.split('`').nth(1).filter(|_| code == Code::UnknownConfigKey) {
             Some(key) => near_key(key, message),
-            None => format!("correct line {line}; man ci-setup-agent lists the keys"),
+            None => format!("correct line {line}; `man ci-setup-agent` lists the keys"),
         };
         let key = text.lines().nth(line - 1).and_then(|text| text.split_once('=')).map(|(key, _)| key.trim());
         let message = match (message.split_once(", expected "), key) {
@@ -251,7 +253,7 @@ fn near_key(key: &str, message: &str) -> String {
     let best = known.map(|known| (strsim::jaro_winkler(key, known), known)).max_by(|a, b| a.0.total_cmp(&b.0));
     match best {
         Some((score, known)) if score > 0.7 => format!("did you mean `{known}`?"),
-        _ => "remove it, or see man ci-setup-agent for the keys there are".into(),
+        _ => "remove it; `man ci-setup-agent` lists the keys there are".into(),
     }
 }
 
@@ -269,7 +271,7 @@ pub fn trusted(file: &File, path: &Path) -> Result<()> {
     Err(Error::new(
         Code::WritableByOthers,
         format!("`{}` may be written by others than root", path.display()),
-        format!("chown root {0} && chmod go-w {0}", path.display()),
+        format!("make it root's alone: `chown root {0} && chmod go-w {0}`", path.display()),
     ))
 }
 
@@ -288,7 +290,6 @@ fn bad_value(key: &str, value: &str, why: &str) -> Error {
 pub fn wait(text: &str) -> std::result::Result<Duration, String> {
     /// Far more than any machine lives, and far less than what clocks overflow at.
     const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
-    let is_zero = |text: &str| text.trim_end_matches(['s', 'm', 'h', 'd']).parse::<f64>() == Ok(0.0);
     match parse_duration(text) {
         Ok(Some(duration)) => Ok(duration.min(FOREVER)),
         // For `timeout` no time means no limit; for a wait it means no wait.
@@ -344,7 +345,10 @@ mod tests {
 
     #[test]
     fn no_time_to_wait_is_no_wait() {
-        assert_eq!(wait("0"), Ok(Duration::ZERO));
+        for text in ["0", "0.0m", "0x0", "0e5d", "-0"] {
+            assert_eq!(wait(text), Ok(Duration::ZERO), "{text}");
+        }
+        assert!(wait("1e400").unwrap() > Duration::from_secs(1 << 30));
         assert_eq!(wait("1.5m"), Ok(Duration::from_secs(90)));
         assert!(wait("inf").unwrap() > Duration::from_secs(1 << 30));
         assert!(wait("PT5M").is_err());
@@ -375,6 +379,13 @@ mod tests {
         let settings = Settings::new(Given::default(), config).unwrap();
         assert_eq!((settings.grace, settings.flush_wait), (Duration::from_secs(5), Duration::from_millis(500)));
         assert_eq!(settings.output_limit, 0);
+    }
+
+    #[test]
+    fn a_key_that_is_set_to_nothing_says_nothing() {
+        let config = config("user = \"\"\nshare = \"\"\nstate = \"\"\n").unwrap();
+        let settings = Settings::new(Given::default(), config).unwrap();
+        assert_eq!((settings.user, settings.share, settings.state), (None, None, STATE.into()));
     }
 
     #[test]

@@ -76,12 +76,24 @@ _ci__setup__agent() {
             return 0
             ;;
         ci__subcmd__setup__subcmd__agent__subcmd__logs)
-            opts="-f -h --follow --name --share --state --help"
+            opts="-f -t -n -h --follow --timestamps --since --lines --failed --json --name --share --state --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --since)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --lines)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -n)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --name)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0

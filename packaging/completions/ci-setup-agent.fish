@@ -44,8 +44,8 @@ complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand run" -l fl
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand run" -l leftovers -d 'What becomes of processes that the script leaves running [default: keep]' -r -f -a "keep\t'They live on, and what they write is recorded'
 kill\t'They are ended as at a timeout, but with at most 0.3 s of grace'"
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand run" -l output-limit -d 'The most bytes kept of the output, such as 512M; 0 keeps all [default: 1GiB]' -r
-complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand run" -l steps -d 'How the script\'s commands are recorded [default: auto]' -r -f -a "auto\t'From outside, where that is possible'
-hook\t'By a hook inside bash'
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand run" -l steps -d 'How the script\'s commands are recorded [default: auto]' -r -f -a "auto\t'From outside, where that is possible; else, in a rehearsal, by a hook inside bash'
+hook\t'By a hook inside bash, which knows less, and which a script that looks for it finds'
 off\t'Not at all'"
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand run" -l share-wait -d 'How long to look for the script on a share that is late [default: 120s]' -r
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand run" -l only -d 'Run only this script' -r -f -a "creation\t'The creation script'
@@ -65,8 +65,8 @@ complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand try" -l fl
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand try" -l leftovers -d 'What becomes of processes that the script leaves running [default: keep]' -r -f -a "keep\t'They live on, and what they write is recorded'
 kill\t'They are ended as at a timeout, but with at most 0.3 s of grace'"
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand try" -l output-limit -d 'The most bytes kept of the output, such as 512M; 0 keeps all [default: 1GiB]' -r
-complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand try" -l steps -d 'How the script\'s commands are recorded [default: auto]' -r -f -a "auto\t'From outside, where that is possible'
-hook\t'By a hook inside bash'
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand try" -l steps -d 'How the script\'s commands are recorded [default: auto]' -r -f -a "auto\t'From outside, where that is possible; else, in a rehearsal, by a hook inside bash'
+hook\t'By a hook inside bash, which knows less, and which a script that looks for it finds'
 off\t'Not at all'"
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand try" -l timeout -d 'The script\'s time limit, as a request would have it [default: 15m]' -r
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand try" -l json -d 'Print the outcome as JSON instead of the script\'s output'
@@ -86,10 +86,15 @@ complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand status" -l
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand status" -l wait -d 'Wait until it has ended; without a run, until nothing runs'
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand status" -l json -d 'Print JSON'
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand status" -s h -l help -d 'Print help'
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -l since -d 'Only what came since then: a DURATION ago, or a time such as 2026-11-21T20:59:57Z' -r
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -s n -l lines -d 'Only the last N lines' -r
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -l name -d 'Name of the instance, to find its logs on the share' -r
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -l share -d 'The notebook file share [default: where the service mounts it]' -r -F
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -l state -d 'The state directory [default: /var/lib/ci-setup-agent]' -r -F
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -s f -l follow -d 'Go on printing until the run has ended'
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -s t -l timestamps -d 'Print before each line when it came (RFC 3339, UTC)'
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -l failed -d 'Only what the commands printed that failed'
+complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -l json -d 'Print JSON, one object for each line'
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand logs" -s h -l help -d 'Print help'
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand sync" -l resource-group -d 'Resource group of the instance' -r
 complete -c ci-setup-agent -n "__fish_ci_setup_agent_using_subcommand sync" -l workspace -d 'Workspace of the instance' -r

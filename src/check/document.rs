@@ -11,7 +11,7 @@ use super::script::{self, Role, Wanted};
 use super::template::{self, Values};
 use crate::error::{Code, Error, Result};
 use crate::request::document::{Node, Position, position_at};
-use crate::request::{self, ScriptRequest, Source, parse_duration, syntax};
+use crate::request::{self, Identity, ScriptRequest, Source, parse_duration, syntax};
 
 /// What was found in a file.
 #[derive(Debug, Default)]
@@ -105,6 +105,14 @@ fn one(
         let offset = lines.offset(*position);
         if !out.unknown.contains(&offset) {
             out.findings.warn(warning.code.clone(), place(offset), warning.message.clone(), warning.hint.clone());
+        }
+    }
+    if let (Some(id), Some(at)) = (&reading.request.id, get(root, "id")) {
+        // A bad instance name is told of where `name` stands, if that says the same.
+        let is_told = reading.request.name.as_ref().is_some_and(|name| name.eq_ignore_ascii_case(&id.name));
+        let name = if is_told && !Identity::allows_name(&id.name) { "told" } else { &id.name };
+        if let Err(error) = Identity::new(id.resource_group.as_str(), id.workspace.as_str(), name) {
+            out.refuse("bad-identity", at, error.chain(), error.hint());
         }
     }
     if root.members().is_some() {

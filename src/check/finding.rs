@@ -4,7 +4,50 @@ use std::borrow::Cow;
 
 use serde::Serialize;
 
-use crate::request::Position;
+use crate::{error::Code, request::Position};
+
+/// The names of all rules, besides the codes of what `run` itself refuses and what shellcheck finds. They are
+/// stable: scripts and workflows name them.
+pub const RULES: [&str; 38] = [
+    "appends-again",
+    "arguments-begin-with-bash",
+    "asks-a-question",
+    "assigned-user",
+    "background-job",
+    "bad-name",
+    "block-arguments",
+    "block-expands",
+    "block-variable",
+    "block-without-set-e",
+    "byte-order-mark",
+    "compute-type",
+    "conda-before-profile",
+    "crlf",
+    "cron-expression",
+    "custom-services",
+    "eats-heredoc",
+    "id-ignored",
+    "idle-time",
+    "inline-length",
+    "long-timeout",
+    "member-ignored",
+    "name-ignored",
+    "needless-sudo",
+    "no-compute-instance",
+    "read-without-input",
+    "reboot",
+    "recurrence",
+    "relative-path",
+    "same-script-twice",
+    "schedules",
+    "secret",
+    "single-sign-on",
+    "ssh-settings",
+    "syntax-error",
+    "time-zone",
+    "timeout-nonem",
+    "unterminated-heredoc",
+];
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, Eq, Ord, PartialEq, PartialOrd, Serialize)]
@@ -67,6 +110,11 @@ impl From<Position> for At {
     }
 }
 
+fn is_known(rule: &str) -> bool {
+    let is_shellchecks = rule.strip_prefix("SC").is_some_and(|number| number.bytes().all(|byte| byte.is_ascii_digit()));
+    RULES.contains(&rule) || is_shellchecks || Code::ALL.iter().any(|code| code.to_string() == rule)
+}
+
 /// The findings of one file.
 #[derive(Debug, Default)]
 pub struct Findings {
@@ -84,6 +132,8 @@ impl Findings {
         message: impl Into<String>,
         hint: impl Into<String>,
     ) {
+        let rule = rule.into();
+        debug_assert!(is_known(&rule), "rule `{rule}` is not in the list of all rules");
         self.list.push(Finding {
             file: String::new(),
             script: None,
@@ -91,7 +141,7 @@ impl Findings {
             column: position.column,
             script_at: None,
             severity,
-            rule: rule.into(),
+            rule,
             message: message.into(),
             hint: hint.into(),
         });

@@ -27,6 +27,7 @@ use crate::error::{Code, Error, Result};
 use crate::show;
 
 use document::{Asked, Checked};
+pub use finding::RULES;
 use finding::Severity;
 pub use report::Format;
 use report::Report;
@@ -90,7 +91,11 @@ fn read(file: &Path) -> Result<Vec<u8>> {
     read(&mut bytes).map_err(failed)?;
     if bytes.len() as u64 > LARGEST {
         let message = format!("`{}` is larger than {} MiB", file.display(), LARGEST >> 20);
-        return Err(Error::new(Code::TooLarge, message, "it is hardly a script or a request"));
+        return Err(Error::new(
+            Code::TooLarge,
+            message,
+            "name a request, a resource or a script: none of them is that large",
+        ));
     }
     Ok(bytes)
 }

@@ -1,7 +1,9 @@
-//! What becomes of the script's output: spool, mirror, pass-through.
+//! What becomes of the script's output: spool, mirror, pass-through, and when it came.
 
+pub mod excerpt;
 pub mod mirror;
 pub mod passthrough;
 pub mod spool;
 pub mod sync;
 mod tail;
+pub mod times;

@@ -18,7 +18,10 @@ use nix::{
     fcntl::{FallocateFlags, fallocate},
 };
 
-use super::tail::{Tail, Writers, last_form};
+use super::{
+    tail::{Tail, Writers, last_form},
+    times::Times,
+};
 use crate::record::state::{RunDir, private};
 
 /// What one look at the pipe gave.
@@ -53,6 +56,7 @@ pub struct Spool {
     logged: u64,
     tail: Option<Tail>,
     run: RunDir,
+    times: Times,
     /// The line in front of the tail, once it is there.
     tail_mark: u64,
     /// Bytes that the disk did not take since the last one it took.
@@ -77,6 +81,7 @@ impl Spool {
             logged: 0,
             tail: None,
             run: run.clone(),
+            times: Times::create(run),
             tail_mark: 0,
             losing: 0,
             lost: 0,
@@ -91,6 +96,14 @@ impl Spool {
     /// # Errors
     /// Only those of the pipe; what the disk refuses is counted and marked.
     pub fn pump(&mut self, pipe: BorrowedFd<'_>) -> io::Result<Pumped> {
+        let pumped = self.pump_piece(pipe)?;
+        if let Pumped::Bytes(_) = pumped {
+            self.times.note(self.taken());
+        }
+        Ok(pumped)
+    }
+
+    fn pump_piece(&mut self, pipe: BorrowedFd<'_>) -> io::Result<Pumped> {
         if self.losing > 0 {
             self.try_to_mark(ROOM);
         }
@@ -156,7 +169,7 @@ impl Spool {
     }
 
     fn lose(&mut self, error: &io::Error) {
-        self.why_lost.get_or_insert_with(|| error.to_string());
+        self.why_lost.get_or_insert_with(|| crate::error::reason(error));
     }
 
     /// Once the disk takes bytes again, one line says how many it did not. `room` is how many more it must
@@ -191,6 +204,7 @@ impl Spool {
         if self.losing > 0 {
             self.try_to_mark(0);
         }
+        self.times.flush();
     }
 
     /// Brings the kept end of an output that was too long into its lasting form: one line that says how

@@ -8,6 +8,7 @@ use std::{
 
 use nix::poll::{PollFd, PollFlags, ppoll};
 use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
 
 use super::{
     mirror::{Ground, Mirror, Target},
@@ -17,6 +18,7 @@ use super::{
 use crate::{
     cli::SyncArgs,
     error::{Code, Error, Result},
+    log, page,
     record::{
         Outcome,
         outcome::{self, Instance, ScriptKind},
@@ -45,6 +47,7 @@ struct Report {
 /// # Errors
 /// `state-not-writable`, `missing-identity`.
 pub fn sync(settings: &Settings, args: &SyncArgs) -> Result<u8> {
+    log::start(&settings.state);
     let state = StateDir::open(&settings.state)?;
     let instance = instance(settings, &state)?;
     let share = settings.share.clone().or_else(|| kept_share(&state, &instance));
@@ -59,10 +62,12 @@ pub fn sync(settings: &Settings, args: &SyncArgs) -> Result<u8> {
             // It is at work, and so is its mirror.
             continue;
         }
+        let before = outcome.output.mirrored_bytes;
         let report = bring_over(&run, outcome, &instance, &share, settings);
         if report.mirror != outcome::Mirror::Current {
             code = 1;
         }
+        log_change(&report, before);
         if args.json {
             show::print_json(&report)?;
         } else {
@@ -70,6 +75,16 @@ pub fn sync(settings: &Settings, args: &SyncArgs) -> Result<u8> {
         }
     }
     Ok(code)
+}
+
+/// The timer comes back every few minutes: only what has changed is worth a line.
+fn log_change(report: &Report, before: u64) {
+    let Report { run_id: run, mirrored_bytes: bytes, bytes: of, .. } = report;
+    if report.mirror == outcome::Mirror::Current {
+        info!(run, bytes, "mirror complete, by sync");
+    } else if *bytes > before {
+        warn!(run, bytes, of, "mirror behind after sync");
+    }
 }
 
 fn tell(report: &Report) {
@@ -155,7 +170,7 @@ fn try_bring_over(
     };
     let cannot = |error: std::io::Error| failed("cannot read the run's log").because(error);
     let (log, tail) = tail::settled(run).map_err(cannot)?;
-    let mut mirror = Mirror::start(target, log, Bell::new().map_err(cannot)?).map_err(cannot)?;
+    let mut mirror = Mirror::start(target, log, Bell::new().map_err(cannot)?).map_err(cannot)?.silent();
     if let Some(tail) = tail {
         mirror.stream(TAIL, tail);
     }
@@ -175,6 +190,12 @@ fn try_bring_over(
         if let Ok(file) = memory_file(c"outcome", &to_json(&settings.redaction.of(outcome))) {
             mirror.document("outcome.json", file);
         }
+        if let Some(page) = page::keep::for_share(Some(run), outcome, settings.redaction) {
+            mirror.document(page::DETAILS, page);
+        }
+        if let Some(list) = page::keep::list_for_share(run, outcome) {
+            mirror.list(list);
+        }
         mirror.finish();
         if !wait(&mut mirror, settings.flush_wait) {
             outcome.output.mirror = outcome::Mirror::Behind;
@@ -187,6 +208,9 @@ fn try_bring_over(
     mirror.abandon();
     run.write_outcome(outcome, Durability::Synced)
         .map_err(|error| failed("cannot write the outcome").because(error))?;
+    if outcome.state.is_final() {
+        page::keep::keep(run, outcome);
+    }
     result
 }
 

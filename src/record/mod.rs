@@ -3,5 +3,6 @@
 pub mod history;
 pub mod outcome;
 pub mod state;
+pub mod steps;
 
 pub use outcome::Outcome;

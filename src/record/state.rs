@@ -4,9 +4,10 @@
 //! version               shape of this directory, `1`
 //! lock                  held by the one `run` that executes
 //! request.json          the accepted request, for later boots
+//! index.html            the list of all runs
 //! instance.json         and for whom it was accepted
 //! history/KEY/*.jsonl   what has run once (see `history`)
-//! runs/RUN/outcome.json, output.log, output.tail.log (output.tail.part while it grows), script.sh
+//! runs/RUN/outcome.json, output.log, output.tail.log (output.tail.part while it grows), script.sh, details.html
 //! ```
 
 use std::{
@@ -14,7 +15,7 @@ use std::{
     io::{self, Write},
     os::{
         fd::{AsFd, BorrowedFd},
-        unix::fs::{DirBuilderExt, OpenOptionsExt},
+        unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt, PermissionsExt},
     },
     path::{Path, PathBuf},
     time::SystemTime,
@@ -22,9 +23,13 @@ use std::{
 
 use serde::{Serialize, de::DeserializeOwned};
 
-use super::Outcome;
+use super::{
+    Outcome,
+    steps::{STEPS, StepList},
+};
 use crate::{
     error::{Code, Error, Result},
+    page::{DETAILS, INDEX},
     sys::aside::{self, Answer},
 };
 
@@ -54,13 +59,14 @@ impl StateDir {
     /// Opens the state directory and makes it where it is missing, mode 0700.
     ///
     /// # Errors
-    /// `state-not-writable`, and `state-newer` where a newer agent made it.
+    /// `state-not-writable`, `writable-by-others`, and `state-newer` where a newer agent made it.
     pub fn open(root: &Path) -> Result<Self> {
         let cannot = |error| not_writable(root, error);
         if root.exists() {
             nix::unistd::access(root, nix::unistd::AccessFlags::W_OK).map_err(|errno| cannot(errno.into()))?;
         }
         fs::DirBuilder::new().recursive(true).mode(0o700).create(root).map_err(cannot)?;
+        keep_to_ourselves(root).map_err(cannot)??;
         let version = root.join("version");
         match fs::read_to_string(&version) {
             Ok(text) => Self::check_version(root, &text)?,
@@ -92,7 +98,7 @@ impl StateDir {
             Ok(version) => Err(Error::new(
                 Code::StateNewer,
                 format!("state directory `{}` has version {version}, and this agent knows {VERSION}", root.display()),
-                "install the newer version of ci-setup-agent again, or choose another directory with --state",
+                "install the newer version of ci-setup-agent again, or choose another directory with `--state`",
             )),
             // Torn by a power cut: everything else in the directory stands on its own.
             Err(_) => Ok(()),
@@ -129,7 +135,9 @@ impl StateDir {
                 "stopped while waiting for another `run`",
                 "nothing was run by this call; the other one goes on",
             )),
-            Answer::TooLate | Answer::Died => Err(cannot(io::Error::other("who waited for the lock has died"))),
+            Answer::TooLate | Answer::Died => {
+                Err(cannot(io::Error::other("the process that waited for the lock died")))
+            }
         }
     }
 
@@ -176,6 +184,16 @@ impl StateDir {
             .collect();
         runs.sort_by(|a, b| order_of(&a.id).cmp(&order_of(&b.id)));
         runs
+    }
+
+    /// The state directory that a run's folder is in.
+    pub fn of_run(run: &RunDir) -> Option<Self> {
+        Some(Self { root: run.path.parent()?.parent()?.to_owned() })
+    }
+
+    /// Replaces the list of runs. A full disk costs the list and nothing else.
+    pub fn write_list(&self, page: &[u8]) {
+        let _ = replace(&self.root.join(INDEX), page, Durability::Relaxed);
     }
 
     /// Reads one of the documents kept beside the runs.
@@ -246,6 +264,17 @@ impl RunDir {
         }
     }
 
+    /// Replaces the list of recorded steps atomically. A full disk costs the list and nothing else.
+    pub fn write_steps(&self, steps: &StepList) {
+        let text = serde_json::to_vec(steps).unwrap_or_default();
+        let _ = replace(&self.file(STEPS), &text, Durability::Relaxed);
+    }
+
+    /// Replaces the page that shows the run. A full disk costs the page and nothing else.
+    pub fn write_page(&self, page: &[u8]) {
+        let _ = replace(&self.file(DETAILS), page, Durability::Relaxed);
+    }
+
     /// Holds a little space back for the outcome, in case the script fills the disk.
     pub fn reserve(&self) {
         const BYTES: i64 = 512 * 1024;
@@ -261,10 +290,7 @@ impl RunDir {
     /// Bytes that the run's files take on the disk.
     fn disk_usage(&self) -> u64 {
         let files = fs::read_dir(&self.path).into_iter().flatten().flatten();
-        files
-            .filter_map(|file| file.metadata().ok())
-            .map(|file| std::os::unix::fs::MetadataExt::blocks(&file) * 512)
-            .sum()
+        files.filter_map(|file| file.metadata().ok()).map(|file| file.blocks() * 512).sum()
     }
 
     /// Claims the run's files for this process and those it forks; `None` where another process still
@@ -300,6 +326,11 @@ pub fn timestamp(time: SystemTime) -> String {
     humantime::format_rfc3339_millis(time).to_string()
 }
 
+/// The same with microseconds.
+pub fn timestamp_micros(time: SystemTime) -> String {
+    humantime::format_rfc3339_micros(time).to_string()
+}
+
 /// Sorts `creation-20261121T205957Z-10` behind `startup-20261121T205957Z-9`.
 fn order_of(id: &str) -> (&str, u32, &str) {
     let (word, rest) = id.split_once('-').unwrap_or(("", id));
@@ -322,6 +353,27 @@ pub fn make_folder(path: &Path) -> io::Result<()> {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         result => result,
     }
+}
+
+/// As root, sees to it that a state directory is root's alone: who may write there decides what runs as root.
+fn keep_to_ourselves(root: &Path) -> io::Result<Result<()>> {
+    let found = fs::metadata(root)?;
+    if !nix::unistd::geteuid().is_root() {
+        return Ok(Ok(()));
+    }
+    if found.uid() != 0 || found.mode() & 0o022 != 0 {
+        return Ok(Err(Error::new(
+            Code::WritableByOthers,
+            format!("state directory `{}` may be written by others than root", root.display()),
+            format!("`chown root {0} && chmod 0700 {0}`, or choose another one with `--state`", root.display()),
+        )));
+    }
+    // A folder that holds other things as well is somebody's choice.
+    let is_ours = || Ok::<_, io::Error>(root.join("version").exists() || fs::read_dir(root)?.next().is_none());
+    if found.mode() & 0o077 != 0 && is_ours()? {
+        fs::set_permissions(root, fs::Permissions::from_mode(0o700))?;
+    }
+    Ok(Ok(()))
 }
 
 /// Replaces a file atomically: whoever reads it finds the old content or the new one.
@@ -353,29 +405,45 @@ fn not_writable(path: &Path, error: io::Error) -> Error {
     Error::new(
         Code::StateNotWritable,
         format!("cannot write state directory `{}`", path.display()),
-        "make it writable for root, or choose another one with --state",
+        "make it writable for root, or choose another one with `--state`",
     )
     .because(error)
 }
 
 /// Removes the oldest runs until all together take at most `limit` bytes of the disk; 0 means any number.
-/// Never `current`, and never a run that somebody still records. Nothing on the share is touched.
-pub fn forget_oldest(current: &RunDir, limit: u64) {
-    let Some(state) = current.path.parent().and_then(Path::parent) else { return };
+/// Never `current`, never a run that somebody still records, and none of another instance, whose disk was captured.
+/// Nothing on the share is touched. Returns how many were removed.
+pub fn forget_oldest(current: &RunDir, limit: u64) -> usize {
+    let Some(state) = StateDir::of_run(current) else { return 0 };
+    let mut removed = 0;
     if limit == 0 {
-        return;
+        return removed;
     }
-    let runs = StateDir { root: state.to_owned() }.runs();
-    let sizes: Vec<u64> = runs.iter().map(RunDir::disk_usage).collect();
-    let mut total: u64 = sizes.iter().sum();
-    for (run, size) in runs.iter().zip(sizes) {
+    let runs = state.runs();
+    let sized = |run: RunDir| {
+        let size = run.disk_usage();
+        (run, size)
+    };
+    let mut runs: Vec<(RunDir, u64)> = runs.into_iter().map(sized).collect();
+    let sum = |runs: &[(RunDir, u64)]| -> u64 { runs.iter().map(|(_, size)| size).sum() };
+    if sum(&runs) <= limit {
+        return removed;
+    }
+    let identity = |run: &RunDir| run.outcome()?.instance.map(|instance| instance.identity);
+    let own = identity(current);
+    runs.retain(|(run, _)| identity(run).is_none_or(|identity| own.as_ref().is_none_or(|own| *own == identity)));
+    let mut total = sum(&runs);
+    for (run, size) in &runs {
         if total <= limit {
-            return;
+            break;
         }
         if run.id != current.id && run.claim().is_some() && fs::remove_dir_all(&run.path).is_ok() {
+            tracing::info!(run = run.id, bytes = size, "run removed, to keep to state-limit");
             total -= size;
+            removed += 1;
         }
     }
+    removed
 }
 
 /// The id of this boot, or an empty text where the kernel does not tell.

@@ -4,6 +4,7 @@
 //! share, the state and the homes are throw-away, and sudo is played by a stand-in.
 
 mod copy;
+mod su;
 mod sudo;
 
 use std::{
@@ -13,7 +14,10 @@ use std::{
     time::{Duration, Instant},
 };
 
-use nix::sys::wait::{WaitPidFlag, WaitStatus, waitpid};
+use nix::{
+    sys::wait::{WaitPidFlag, WaitStatus, waitpid},
+    unistd::{AccessFlags, access},
+};
 
 pub use self::sudo::stand_in;
 use crate::{
@@ -39,21 +43,42 @@ pub struct Room {
 }
 
 impl Room {
+    /// A place in which programs can be started: `/tmp` may be mounted without that right.
     fn new() -> io::Result<Self> {
-        let room = Self { folder: tempfile::Builder::new().prefix("ci-setup-try-").tempdir()? };
+        let in_tmp = Self::in_folder(&std::env::temp_dir());
+        match in_tmp.as_ref().map(Self::allows_programs) {
+            Ok(true) => in_tmp,
+            Ok(false) | Err(_) => Self::in_folder(Path::new("/var/tmp")).or(in_tmp),
+        }
+    }
+
+    fn allows_programs(&self) -> bool {
+        access(&self.at("bin/sudo"), AccessFlags::X_OK).is_ok()
+    }
+
+    fn in_folder(folder: &Path) -> io::Result<Self> {
+        let room = Self { folder: tempfile::Builder::new().prefix("ci-setup-try-").tempdir_in(folder)? };
         for name in ["share", "state", "bin", "home"] {
             fs::create_dir(room.at(name))?;
         }
         sudo::make_home(&room.at("home"), "root")?;
-        let own = std::env::current_exe()?;
-        let text = format!("#!/bin/sh\nexec {} {} {} \"$@\"\n", quoted(&own), sudo::MARK, quoted(room.folder.path()));
-        let mut file = fs::File::options().write(true).create_new(true).mode(0o755).open(room.at("bin/sudo"))?;
-        io::Write::write_all(&mut file, text.as_bytes())?;
+        let own = quoted(&std::env::current_exe()?);
+        for (name, mark) in [("sudo", sudo::MARK), ("su", su::MARK)] {
+            let text = format!("#!/bin/sh\nexec {own} {mark} {} \"$@\"\n", quoted(room.folder.path()));
+            let path = room.at("bin").join(name);
+            let mut file = fs::File::options().write(true).create_new(true).mode(0o755).open(path)?;
+            io::Write::write_all(&mut file, text.as_bytes())?;
+        }
         Ok(room)
     }
 
     fn at(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Where the hook that records steps lies, if there is one.
+    pub fn hook(&self) -> PathBuf {
+        sudo::hook(self.folder.path())
     }
 
     /// The script's home.
@@ -66,10 +91,12 @@ impl Room {
         "root"
     }
 
-    /// Puts the stand-in for sudo before the real one.
+    /// Puts the stand-ins for sudo and su before the real ones.
     pub fn adapt(&self, environment: &mut Environment) {
-        let path = environment.get("PATH").unwrap_or_default().to_owned();
-        environment.set("PATH", &format!("{}:{path}", self.at("bin").display()));
+        let mut path = self.at("bin").into_os_string();
+        path.push(":");
+        path.push(environment.get("PATH").unwrap_or_default());
+        environment.set("PATH", path);
     }
 }
 

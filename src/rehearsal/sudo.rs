@@ -6,24 +6,27 @@ use std::{
     env,
     ffi::{OsStr, OsString},
     fs, io,
+    iter::Peekable,
     os::unix::{ffi::OsStrExt, process::CommandExt},
     path::{Path, PathBuf},
     process::Command,
 };
 
-use crate::sys::users::User;
+use crate::steps;
 
 /// The first argument by which the agent knows that it is called as sudo.
 pub(super) const MARK: &str = "__play-sudo";
 
 /// What sudo's `secure_path` is on Debian and Ubuntu.
-const SECURE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
+pub(super) const SECURE_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
-/// Plays sudo if this process was called as such, and returns the exit code; otherwise does nothing.
+/// Plays sudo or su if this process was called as such, and returns the exit code; otherwise does nothing.
 pub fn stand_in() -> Option<u8> {
     let mut words = env::args_os().skip(1);
-    if words.next()? != MARK {
-        return None;
+    match words.next()? {
+        mark if mark == MARK => {}
+        mark if mark == super::su::MARK => return Some(super::su::play(words)),
+        _ => return None,
     }
     let room = PathBuf::from(words.next()?);
     let call = match Call::parse(words) {
@@ -33,10 +36,10 @@ pub fn stand_in() -> Option<u8> {
             return Some(1);
         }
     };
-    if call.is_question {
+    if call.is_question || call.resets_timestamp && call.is_bare() {
         return Some(0);
     }
-    if call.words.is_empty() && call.shell == Shell::No {
+    if call.is_bare() {
         eprintln!("usage: sudo [-EHbinSs] [-u user] [VAR=value] [-i | -s] [command [arg ...]]");
         return Some(1);
     }
@@ -50,8 +53,9 @@ pub fn stand_in() -> Option<u8> {
     };
     let name = call.words.first().cloned().unwrap_or_default();
     let why = match error.kind() {
-        io::ErrorKind::NotFound => "command not found".to_owned(),
-        _ => error.to_string(),
+        // A folder, or a file that cannot be executed: sudo looks for a program, and that is none.
+        io::ErrorKind::NotFound | io::ErrorKind::PermissionDenied => "command not found".to_owned(),
+        _ => crate::error::reason(&error),
     };
     eprintln!("sudo: {}: {why}", name.to_string_lossy());
     Some(1)
@@ -68,13 +72,26 @@ enum Shell {
     Login,
 }
 
+/// What a block gets of its caller's environment, besides what sudo lets through in any case.
+#[derive(Clone, Debug, Default, Eq, PartialEq)]
+enum Kept {
+    #[default]
+    Nothing,
+    /// `--preserve-env=LIST`
+    Listed(Vec<OsString>),
+    /// `-E`
+    All,
+}
+
 #[derive(Debug, Default)]
 struct Call {
     user: Option<String>,
     shell: Shell,
-    keeps_environment: bool,
+    kept: Kept,
+    sets_home: bool,
     in_background: bool,
     is_question: bool,
+    resets_timestamp: bool,
     variables: Vec<(OsString, OsString)>,
     words: Vec<OsString>,
 }
@@ -119,26 +136,31 @@ impl Call {
         };
         match name {
             "user" => self.user = Some(needed()?),
-            "group" | "host" | "prompt" | "chdir" | "chroot" | "close-from" | "command-timeout" | "role" | "type" => {
-                drop(needed()?);
-            }
+            "chdir" | "chroot" | "close-from" | "command-timeout" => return Err(not_permitted(&format!("--{name}"))),
+            "group" | "host" | "prompt" | "role" | "type" => drop(needed()?),
             "login" => self.shell = Shell::Login,
             "shell" => self.shell = Shell::Plain,
-            "preserve-env" => self.keeps_environment = true,
+            "preserve-env" => match (&value, &mut self.kept) {
+                (None, kept) => *kept = Kept::All,
+                (Some(names), Kept::Listed(known)) => known.extend(names.split(',').map(OsString::from)),
+                (Some(names), kept) => *kept = Kept::Listed(names.split(',').map(OsString::from).collect()),
+            },
+            "set-home" => self.sets_home = true,
             "background" => self.in_background = true,
-            "list" | "validate" | "version" | "remove-timestamp" | "reset-timestamp" | "help" => {
-                self.is_question = true;
-            }
-            "set-home" | "non-interactive" | "stdin" | "askpass" | "preserve-groups" | "no-update" | "bell" => {}
+            "list" | "validate" | "version" | "remove-timestamp" | "help" => self.is_question = true,
+            "reset-timestamp" => self.resets_timestamp = true,
+            "non-interactive" | "stdin" | "askpass" | "preserve-groups" | "no-update" | "bell" => {}
             _ => return Err(format!("unrecognized option '--{name}'")),
         }
         Ok(())
     }
 
-    fn short(&mut self, letters: &str, words: &mut impl Iterator<Item = OsString>) -> Result<(), String> {
+    fn short(&mut self, letters: &str, words: &mut Peekable<impl Iterator<Item = OsString>>) -> Result<(), String> {
         for (index, letter) in letters.char_indices() {
             match letter {
-                'u' | 'g' | 'h' | 'p' | 'C' | 'D' | 'R' | 'T' | 'r' | 't' | 'U' => {
+                'C' | 'D' | 'R' | 'T' => return Err(not_permitted(&format!("-{letter}"))),
+                'h' if letters.len() == 1 && words.peek().is_none() => self.is_question = true,
+                'u' | 'g' | 'h' | 'p' | 'r' | 't' | 'U' => {
                     let rest = &letters[index + 1..];
                     let value = if rest.is_empty() {
                         words.next().map(|word| word.to_string_lossy().into_owned())
@@ -153,14 +175,27 @@ impl Call {
                 }
                 'i' => self.shell = Shell::Login,
                 's' => self.shell = Shell::Plain,
-                'E' => self.keeps_environment = true,
+                'E' => self.kept = Kept::All,
+                'H' => self.sets_home = true,
                 'b' => self.in_background = true,
-                'l' | 'v' | 'V' | 'K' | 'k' => self.is_question = true,
-                'H' | 'n' | 'S' | 'A' | 'P' | 'N' | 'B' => {}
+                'k' => self.resets_timestamp = true,
+                'l' | 'v' | 'V' | 'K' => self.is_question = true,
+                'n' | 'S' | 'A' | 'P' | 'N' | 'B' => {}
                 _ => return Err(format!("invalid option -- '{letter}'")),
             }
         }
         Ok(())
+    }
+
+    /// As the rule for the real sudo has it.
+    fn starts_bash(&self) -> bool {
+        let is_bash = |word: &OsString| ["bash", "/bin/bash", "/usr/bin/bash"].iter().any(|name| word == name);
+        self.shell != Shell::No || self.words.first().is_some_and(is_bash)
+    }
+
+    /// Whether there is nothing to start.
+    fn is_bare(&self) -> bool {
+        self.words.is_empty() && self.shell == Shell::No
     }
 
     fn command(&self, room: &Path) -> io::Result<Command> {
@@ -189,18 +224,37 @@ impl Call {
             command.current_dir(&home);
         }
         let path = format!("{}:{SECURE_PATH}", room.join("bin").display());
-        if !self.keeps_environment {
-            command.env_clear().envs(kept_variables());
+        let listed: &[OsString] = match &self.kept {
+            Kept::Nothing | Kept::All => &[],
+            Kept::Listed(names) => names,
+        };
+        if self.kept != Kept::All || self.shell == Shell::Login {
+            command.env_clear().envs(kept_variables(listed)).env("MAIL", format!("/var/mail/{user}"));
         }
-        let caller = User::name_of(nix::unistd::getuid().as_raw());
-        command.env("HOME", &home).env("USER", user).env("LOGNAME", user).env("SHELL", bash).env("PATH", path);
-        command.env("SUDO_USER", caller).env("SUDO_UID", nix::unistd::getuid().to_string());
+        // With -E alone the caller's home stays, as many a block has found out.
+        if self.kept != Kept::All || self.sets_home || self.shell == Shell::Login {
+            command.env("HOME", &home);
+        }
+        command.env("USER", user).env("LOGNAME", user).env("SHELL", bash).env("PATH", path);
+        // On an instance the caller is root, or the user of the block around this one.
+        command.env("SUDO_USER", env::var_os("USER").unwrap_or_else(|| "root".into()));
+        command.env("SUDO_UID", nix::unistd::getuid().to_string());
         command
             .env("SUDO_GID", nix::unistd::getgid().to_string())
             .env("SUDO_COMMAND", self.words.join(OsStr::new(" ")));
+        if self.starts_bash()
+            && let Some(value) = steps::hook::variable_in(&hook(room))
+        {
+            command.env("BASH_ENV", value);
+        }
         command.envs(self.variables.iter().map(|(name, value)| (name, value)));
         Ok(command)
     }
+}
+
+/// The folder in a rehearsal's room where the hook that records steps lies, if there is one.
+pub(super) fn hook(room: &Path) -> PathBuf {
+    room.join("steps")
 }
 
 /// `NAME=value` before the command.
@@ -213,9 +267,17 @@ fn variable(word: &OsStr) -> Option<(OsString, OsString)> {
     is_name.then(|| (OsStr::from_bytes(name).to_owned(), OsStr::from_bytes(value).to_owned()))
 }
 
+/// What sudo's policy on Debian and Ubuntu refuses to everybody, root included.
+fn not_permitted(option: &str) -> String {
+    format!("you are not permitted to use the {option} option")
+}
+
 /// What sudo's `env_reset` keeps, and our rule for `CI_*`.
-fn kept_variables() -> BTreeMap<OsString, OsString> {
+fn kept_variables(listed: &[OsString]) -> BTreeMap<OsString, OsString> {
     let is_kept = |name: &OsString| {
+        if listed.contains(name) {
+            return true;
+        }
         let name = name.to_string_lossy();
         name.starts_with("CI_")
             || name.starts_with("LC_")
@@ -243,14 +305,15 @@ fn escaped(words: &[OsString]) -> OsString {
 }
 
 /// A user's throw-away home, made at its first use. Its profile keeps the stand-in before the real sudo,
-/// since `/etc/profile` sets `PATH` anew.
+/// since `/etc/profile` sets `PATH` anew; root's has the folders of root, whoever it is played by.
 pub(super) fn make_home(homes: &Path, user: &str) -> io::Result<PathBuf> {
     let name: String = user.chars().filter(|c| c.is_ascii_alphanumeric() || "-_".contains(*c)).collect();
     let home = homes.join(if name.is_empty() { "nobody" } else { &name });
     if !home.exists() {
         fs::create_dir_all(&home)?;
-        let bin = homes.with_file_name("bin");
-        fs::write(home.join(".profile"), format!("PATH={}:$PATH\n", super::quoted(&bin)))?;
+        let bin = super::quoted(&homes.with_file_name("bin"));
+        let rest = if user == "root" { SECURE_PATH } else { "$PATH" };
+        fs::write(home.join(".profile"), format!("PATH={bin}:{rest}\n"))?;
     }
     Ok(home)
 }
@@ -280,7 +343,7 @@ mod tests {
     #[test]
     fn variables_and_the_commands_own_options_stay_apart() {
         let call = parse(&["-E", "A=1", "B=x y", "env", "-u", "X", "C=2"]);
-        assert!(call.keeps_environment && call.user.is_none());
+        assert!(call.kept == Kept::All && call.user.is_none());
         assert_eq!(call.variables.len(), 2);
         assert_eq!(call.words, ["env", "-u", "X", "C=2"]);
     }

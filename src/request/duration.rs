@@ -72,6 +72,11 @@ pub fn parse_duration(text: &str) -> Result<Option<Duration>, NotADuration> {
     })
 }
 
+/// Whether a DURATION that means "no limit" to `timeout` is a written 0.
+pub fn is_zero(text: &str) -> bool {
+    number(text).is_some_and(|(number, _)| number == 0.0)
+}
+
 /// The number that `strtod` finds at the beginning, and what follows it. `nan` is none.
 fn number(text: &str) -> Option<(f64, &str)> {
     let text = text.trim_start_matches([' ', '\t', '\n', '\u{b}', '\u{c}', '\r']);

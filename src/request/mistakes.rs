@@ -41,7 +41,9 @@ pub(super) fn link(text: &str) -> Option<(String, &'static str)> {
     });
     let host = text.trim_start_matches(['/', '\\']).split(['/', '\\']).next().unwrap_or_default();
     let is_host = [".core.windows.net", ".githubusercontent.com"].iter().any(|end| host.ends_with(end));
-    (is_url || is_host).then(|| {
+    // The path of a file on the share, as a link to it has it, with its signature.
+    let is_signed = text.contains("sig=") && text.contains('?') && !text.contains(char::is_whitespace);
+    (is_url || is_host || is_signed).then(|| {
         let address = text.split(['?', '#']).next().unwrap_or_default();
         // `user:token@host` is a secret as well.
         let address = match address.split_once("://") {

@@ -26,7 +26,7 @@ use serde::{Deserialize, Serialize};
 
 pub use arguments::split;
 pub use document::{Position, Problem};
-pub use duration::{NotADuration, parse_duration};
+pub use duration::{NotADuration, is_zero, parse_duration};
 pub use identity::{Identity, PartialIdentity};
 pub use resource_id::ResourceId;
 pub use schema::schema;

@@ -142,9 +142,9 @@ fn inline(data: &str, name: &str) -> Result<Vec<u8>> {
             "put it on the share and give its path with `workspaceStorage`",
         ));
     }
-    // `ls` and `apt update` are in the alphabet, and decode to bytes that nobody wrote.
+    // `ls` and `apt-get install python3-venv` are in the alphabet, and decode to bytes that nobody wrote.
     let has_only_words = trimmed.chars().all(|c| c.is_ascii_lowercase() || matches!(c, ' ' | '\n' | '/' | '-' | '_'));
-    if has_only_words && !reads_like_text(&bytes) {
+    if !reads_like_text(&bytes) && (has_only_words || trimmed.contains(' ') && reads_like_script(trimmed)) {
         return Err(bad_data(name, &format!("is plain text, not base64: {}", shown(trimmed)), ENCODE));
     }
     Ok(bytes)

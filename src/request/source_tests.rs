@@ -103,6 +103,8 @@ fn what_people_send_under_inline_instead_of_base64_gets_a_fitting_hint() {
         ("pip install torch==2.1", Code::BadScriptData, "is the script's text", "base64 -w0"),
         ("ls", Code::BadScriptData, "is plain text", "base64 -w0"),
         ("whoami", Code::BadScriptData, "is plain text", "base64 -w0"),
+        ("echo s3cret-text", Code::BadScriptData, "is plain text", "base64 -w0"),
+        ("apt-get install python3-venv", Code::BadScriptData, "is plain text", "base64 -w0"),
         ("reboot now", Code::BadScriptData, "is the script's text", "base64 -w0"),
         ("[base64(parameters('script'))]", Code::BadScriptData, "is an expression", "give its value"),
         ("[parameters('script')]", Code::BadScriptData, "is an expression", "give its value"),
@@ -153,6 +155,7 @@ fn no_secret_of_a_link_is_repeated() {
     for data in [
         "https://u:SECRET@github.com/o/r/x.sh",
         "HTTPS://a/x.sh?sig=SECRET",
+        "Users/admin/x.sh?sv=1&sig=SECRET",
         "https://a/x.sh#SECRET",
         "a.blob.core.windows.net/x.sh?SECRET",
     ] {

@@ -4,9 +4,10 @@ use std::io;
 
 use nix::sys::{signal::Signal, wait::WaitStatus};
 
+use super::recording::place_and_name;
 use crate::{
-    error::{Code, Error, one_line},
-    record::outcome::{ErrorReport, Outcome, ScriptExit, State},
+    error::{Code, Error, one_line, reason},
+    record::outcome::{self, ErrorReport, Outcome, ScriptExit, State},
 };
 
 /// Who wants the run to end before its time.
@@ -54,6 +55,19 @@ impl Ending {
         }
     }
 
+    /// The code that the script exited with by itself.
+    pub fn own_status(&self) -> Option<i32> {
+        match self {
+            Self::Exited(WaitStatus::Exited(_, code)) => Some(*code),
+            Self::Exited(_)
+            | Self::TimedOut(_)
+            | Self::Stopped(..)
+            | Self::StoppedBefore(_)
+            | Self::CannotStart(..)
+            | Self::Refused(_) => None,
+        }
+    }
+
     /// Writes it into the outcome: state, exit code, the script's exit, and the error.
     pub fn write_to(&self, outcome: &mut Outcome) {
         let took = took(outcome);
@@ -85,7 +99,7 @@ impl Ending {
                 Code::ScriptKilled,
                 format!("the script was ended by {signal} after {took}"),
                 match signal {
-                    Signal::SIGKILL => "the machine may have run out of memory: see its kernel log".into(),
+                    Signal::SIGKILL => "see whether the machine ran out of memory: `journalctl -k`".into(),
                     _ => see,
                 },
             ),
@@ -96,16 +110,22 @@ impl Ending {
             ),
             Self::TimedOut(_) => {
                 let limit = outcome.timeout.as_ref().and_then(|timeout| timeout.seconds).unwrap_or_default();
-                let running = running_at_end(outcome);
+                let (limit, running) = (human(limit), running_at_end(outcome));
                 report(
                     Code::TimedOut,
-                    format!("the script was still running after its timeout of {}{running}", human(limit)),
+                    match &outcome.steps.current {
+                        Some(step) => format!("timed out in {}; the script's timeout is {limit}{running}", told(step)),
+                        None => format!("the script was still running after its timeout of {limit}{running}"),
+                    },
                     "give it a longer `timeout`, or let it do less".into(),
                 )
             }
             Self::Stopped(Stop::Signal(signal), _) => report(
                 Code::Stopped,
-                format!("the run was stopped by {signal} after {took}{}", running_at_end(outcome)),
+                match &outcome.steps.current {
+                    Some(step) => format!("the run was stopped by {signal} after {took}, in {}", told(step)),
+                    None => format!("the run was stopped by {signal} after {took}{}", running_at_end(outcome)),
+                },
                 "call `run --rerun` to run the script again".into(),
             ),
             Self::Stopped(Stop::FrontGone, _) | Self::StoppedBefore(Stop::FrontGone) => report(
@@ -120,12 +140,18 @@ impl Ending {
             ),
             Self::CannotStart(what, error) => report(
                 Code::CannotStart,
-                format!("cannot {what} the script: {}", one_line(&error.to_string())),
+                format!("cannot {what} the script: {}", one_line(&reason(error))),
                 "see whether the folder and the interpreter are there; nothing was run, call `run` again".into(),
             ),
             Self::Refused(error) => Some(error.into()),
         }
     }
+}
+
+/// `line 42 of the script, line 7 of the azureuser block: `pip install torch`, after 11m 32s`
+fn told(step: &outcome::Step) -> String {
+    let (place, name) = place_and_name(step.line, step.block.as_ref(), &step.command);
+    format!("{place}: {name}, after {}", human(step.seconds))
 }
 
 /// `, while `pip` (pid 4711, azureuser) ran`: only names, since the share may show this.
@@ -143,6 +169,9 @@ fn took(outcome: &Outcome) -> String {
 /// Seconds for people, two units at most.
 pub fn human(seconds: f64) -> String {
     let seconds = seconds.clamp(0.0, 1e12);
+    if seconds > 0.0 && seconds < 0.1 {
+        return format!("{}ms", (seconds * 1000.0).round());
+    }
     if seconds < 60.0 {
         return format!("{}s", (seconds * 10.0).round() / 10.0);
     }
@@ -168,7 +197,8 @@ fn code_of(status: WaitStatus) -> u8 {
     }
 }
 
-pub(super) fn code_of_signal(signal: Signal) -> u8 {
+/// What a process that died by that signal, or was stopped by it, exits with.
+pub fn code_of_signal(signal: Signal) -> u8 {
     u8::try_from(128 + signal as i32).unwrap_or(u8::MAX)
 }
 
@@ -178,9 +208,15 @@ mod tests {
 
     #[test]
     fn times_are_told_as_people_tell_them() {
-        for (seconds, text) in
-            [(0.04, "0s"), (3.12, "3.1s"), (59.9, "59.9s"), (90.0, "1m 30s"), (900.2, "15m"), (7322.0, "2h 2m")]
-        {
+        for (seconds, text) in [
+            (0.0, "0s"),
+            (0.04, "40ms"),
+            (3.12, "3.1s"),
+            (59.9, "59.9s"),
+            (90.0, "1m 30s"),
+            (900.2, "15m"),
+            (7322.0, "2h 2m"),
+        ] {
             assert_eq!(human(seconds), text);
         }
     }

@@ -2,10 +2,13 @@
 
 use std::{
     collections::BTreeMap,
-    ffi::CString,
+    ffi::{CString, OsStr, OsString},
     fs,
     io::{self, Write},
-    os::unix::fs::{MetadataExt, PermissionsExt},
+    os::unix::{
+        ffi::OsStrExt,
+        fs::{MetadataExt, PermissionsExt},
+    },
     path::Path,
 };
 
@@ -13,7 +16,7 @@ use crate::request::Identity;
 
 /// Names and values, as `execve(2)` will get them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Environment(BTreeMap<String, String>);
+pub struct Environment(BTreeMap<String, OsString>);
 
 /// `PATH` where the machine sets none: root's, as Debian's login has it, and `/snap/bin` as Ubuntu's.
 pub const PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin:/snap/bin";
@@ -46,7 +49,7 @@ impl Environment {
     /// The environment of a script on this machine.
     pub fn of_script(parts: &Parts<'_>) -> Self {
         let machine = fs::read(MACHINE).unwrap_or_default();
-        let mut all = parse_machine(&String::from_utf8_lossy(&machine));
+        let mut all = parse_machine(&machine);
         for (name, value) in
             [("HOME", parts.home), ("USER", parts.login), ("LOGNAME", parts.login), ("SHELL", "/bin/bash")]
         {
@@ -57,27 +60,28 @@ impl Environment {
         }
         all.insert("DEBIAN_FRONTEND".into(), "noninteractive".into());
         if let Some(path) = parts.apt_config {
-            all.insert("APT_CONFIG".into(), path.display().to_string());
+            all.insert("APT_CONFIG".into(), path.into());
         }
-        all.extend(instance_variables(parts.identity, parts.user));
-        all.extend(parts.configured.clone());
+        all.extend(instance_variables(parts.identity, parts.user).map(|(name, value)| (name, value.into())));
+        all.extend(parts.configured.iter().map(|(name, value)| (name.clone(), value.into())));
         all.insert(TOKEN.into(), parts.token.into());
         Self(all)
     }
 
     /// Sets a variable.
-    pub fn set(&mut self, name: &str, value: &str) {
+    pub fn set(&mut self, name: &str, value: impl Into<OsString>) {
         self.0.insert(name.into(), value.into());
     }
 
     /// A variable's value.
-    pub fn get(&self, name: &str) -> Option<&str> {
-        self.0.get(name).map(String::as_str)
+    pub fn get(&self, name: &str) -> Option<&OsStr> {
+        self.0.get(name).map(OsString::as_os_str)
     }
 
     /// As `execve(2)` takes it. What holds a NUL byte cannot be passed on and is left out.
     pub fn to_exec(&self) -> Vec<CString> {
-        self.0.iter().filter_map(|(name, value)| CString::new(format!("{name}={value}")).ok()).collect()
+        let word = |(name, value): (&String, &OsString)| [name.as_bytes(), b"=", value.as_bytes()].concat();
+        self.0.iter().filter_map(|variable| CString::new(word(variable)).ok()).collect()
     }
 }
 
@@ -96,35 +100,61 @@ fn instance_variables(identity: &Identity, user: &str) -> [(String, String); 5] 
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
 }
 
-/// Reads `/etc/environment` as `pam_env(8)` does: no expansion, a `#` ends the line wherever it stands,
-/// one level of quotes is taken off, a name alone deletes the variable.
-fn parse_machine(text: &str) -> BTreeMap<String, String> {
+/// Reads `/etc/environment` as `pam_env(8)` does: no expansion, a `#` ends the line wherever it stands, a
+/// backslash at the very end of a line joins the next one to it, one level of quotes is taken off, a name alone
+/// deletes the variable.
+fn parse_machine(text: &[u8]) -> BTreeMap<String, OsString> {
     let mut all = BTreeMap::new();
-    for line in text.lines() {
-        let line = line.trim_start_matches([' ', '\t']);
-        let line = line.strip_prefix("export ").unwrap_or(line);
-        let line = line.split('#').next().unwrap_or_default();
-        let (name, value) = match line.split_once('=') {
-            Some((name, value)) => (name, Some(value)),
+    for line in joined(text) {
+        let line = line.strip_prefix(b"export ").unwrap_or(&line);
+        let (name, value) = match line.iter().position(|byte| *byte == b'=') {
+            Some(equals) => (&line[..equals], Some(&line[equals + 1..])),
             None => (line, None),
         };
-        if name.is_empty() || !name.bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'_') {
+        let is_name = |byte: &u8| byte.is_ascii_alphanumeric() || *byte == b'_';
+        let Some(name) = std::str::from_utf8(name).ok().filter(|name| name.bytes().all(|byte| is_name(&byte))) else {
             continue;
-        }
+        };
         match value {
-            Some(value) => all.insert(name.to_owned(), unquoted(value)),
+            _ if name.is_empty() => continue,
+            Some(value) => all.insert(name.to_owned(), OsStr::from_bytes(unquoted(value)).to_owned()),
             None => all.remove(name),
         };
     }
     all
 }
 
+/// The lines of the file without their comments; those that end in a backslash together with the next one.
+/// After the last line, such a backslash makes pam_env drop the line.
+fn joined(text: &[u8]) -> Vec<Vec<u8>> {
+    let mut lines = Vec::new();
+    let mut begun: Vec<u8> = Vec::new();
+    for line in text.strip_suffix(b"\n").unwrap_or(text).split(|byte| *byte == b'\n') {
+        let from = if begun.is_empty() {
+            line.iter().position(|byte| !b" \t".contains(byte)).unwrap_or(line.len())
+        } else {
+            0
+        };
+        let line = &line[from..];
+        let comment = line.iter().position(|byte| *byte == b'#');
+        let code = &line[..comment.unwrap_or(line.len())];
+        match code.strip_suffix(b"\\") {
+            Some(part) if comment.is_none() => begun.extend_from_slice(part),
+            Some(_) | None => {
+                begun.extend_from_slice(code);
+                lines.push(std::mem::take(&mut begun));
+            }
+        }
+    }
+    lines
+}
+
 /// A value that begins with a quote loses that quote, and one at its very end. No more: pam_env does not
 /// ask whether the two match.
-fn unquoted(value: &str) -> String {
-    match value.strip_prefix(['"', '\'']) {
-        Some(rest) => rest.strip_suffix(['"', '\'']).unwrap_or(rest).to_owned(),
-        None => value.to_owned(),
+fn unquoted(value: &[u8]) -> &[u8] {
+    match value {
+        [b'"' | b'\'', rest @ .., b'"' | b'\''] | [b'"' | b'\'', rest @ ..] => rest,
+        _ => value,
     }
 }
 
@@ -210,11 +240,25 @@ mod tests {
 
     #[test]
     fn the_machines_variables_are_read_as_pam_reads_them() {
-        let text =
-            "A=1\nexport B=\"two words\"\n  C='x' # comment\n#D=no\nE=a#b\nF-G=bad\nH=\nI\nJ=say \"hi\"\nA=2\nB\n=x\n";
-        let all: Vec<(String, String)> = parse_machine(text).into_iter().collect();
-        let expected = [("A", "2"), ("C", "x' "), ("E", "a"), ("H", ""), ("J", "say \"hi\"")];
-        assert_eq!(all, expected.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        let text = b"A=1\nexport B=\"two words\"\n  C='x' # comment\n#D=no\nE=a#b\nF-G=bad\nH=\nI\nJ=say \"hi\"\nA=2\nB\n=x\n\
+            K='it''s\"\nL=1\\\n  2\nM=\xff\r\n  \\\nN=\"1\\\n2\"\nO=1#\\\nP=\"\nQ=\\\\\n3\n\xc3\xa9=1\nexport  R=1\nS=end\\";
+        let expected: [(&str, &[u8]); 12] = [
+            ("A", b"2"),
+            ("C", b"x' "),
+            ("E", b"a"),
+            ("H", b""),
+            ("J", b"say \"hi\""),
+            ("K", b"it''s"),
+            ("L", b"1  2"),
+            ("M", b"\xff\r"),
+            ("N", b"12"),
+            ("O", b"1"),
+            ("P", b""),
+            ("Q", b"\\3"),
+        ];
+        let all = parse_machine(text);
+        let found: Vec<(&str, &[u8])> = all.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
+        assert_eq!(found, expected);
     }
 
     #[test]
@@ -253,7 +297,7 @@ mod tests {
             ("MLFLOW_TRACKING_URI", "azureml://x"),
             ("DEBIAN_FRONTEND", "noninteractive"),
         ] {
-            assert_eq!(environment.get(name), Some(value), "{name}");
+            assert_eq!(environment.get(name), Some(OsStr::new(value)), "{name}");
         }
         assert!(std::env::var("CARGO_MANIFEST_DIR").is_ok() && environment.get("CARGO_MANIFEST_DIR").is_none());
     }

@@ -15,9 +15,11 @@ use nix::{
         wait::{WaitPidFlag, waitpid},
     },
 };
+use tracing::{error, info};
 
 use super::{
     Context,
+    board::Board,
     cgroup::{self, Leaf},
     internal,
     job::{Job, LEAF_PREFIX, Notice, Order, leaf_name},
@@ -26,8 +28,9 @@ use super::{
 };
 use crate::{
     error::Result,
-    output::passthrough::Passthrough,
+    output::passthrough::{Passthrough, View},
     record::{Outcome, state::RunLock},
+    show::progress::{Manner, Output},
     sys::{
         bell::Bell,
         channel::{self, Channel, Received},
@@ -46,12 +49,7 @@ pub fn execute(context: &Context, mut job: Job, log: File, lock: &mut Option<Run
     let _ = cgroup::sweep(LEAF_PREFIX);
     // If the supervisor dies, its children fall to this process and not to init.
     nix::sys::prctl::set_child_subreaper(true).map_err(|errno| internal("cannot become a subreaper", errno.into()))?;
-    let passes = !context.print.json && !context.print.quiet;
-    let no_bell = |error| internal("cannot make an event descriptor", error);
-    let bell = if passes { Some(Bell::new().map_err(no_bell)?) } else { None };
-    if let Some(bell) = &bell {
-        job.bells.push(bell.try_clone().map_err(no_bell)?);
-    }
+    let view = view(context, &mut job, log).map_err(|error| internal("cannot make a descriptor", error))?;
     let (run, started, history) = (job.run.clone(), job.started.clone(), job.history.clone());
     let (mirror, flush_wait, grace) = (job.mirror.pid().as_raw(), job.flush_wait, job.grace);
     let (front, theirs) = channel::pair::<Order, Notice>().map_err(|error| internal("cannot make a channel", error))?;
@@ -60,24 +58,37 @@ pub fn execute(context: &Context, mut job: Job, log: File, lock: &mut Option<Run
         i32::from(supervise::supervise(job, theirs, lock.take()).is_err())
     });
     let supervisor = forked.map_err(|error| internal("cannot start the supervisor", error))?;
-    let passthrough = match bell {
-        Some(bell) => Passthrough::start(log, bell).ok(),
-        None => None,
-    };
+    let passthrough = view.and_then(|view| Passthrough::start(view).ok());
     let mut watch = Watch { context, front, passthrough, flush_wait, concluded: None, outcome: None };
     if watch.until_the_end() {
         watch.finish_passthrough();
         let _ = waitpid(supervisor, Some(WaitPidFlag::WNOHANG));
         return Ok(watch.outcome.or_else(|| run.outcome()).unwrap_or_else(|| lost(&run)));
     }
+    error!(run = run.id(), supervisor = supervisor.as_raw(), "supervisor lost");
     // The supervisor is gone, and nobody but us knows its children now.
     let _ = waitpid(supervisor, None);
     let apart: Vec<i32> =
         [Some(mirror), watch.passthrough.as_ref().map(|pass| pass.pid().as_raw())].into_iter().flatten().collect();
     let mut tree = Tree::of_orphans(Leaf::find(&leaf_name(&started)), &started.token, &apart);
-    recover::end_orphans(&mut tree, grace.min(Duration::from_secs(1)));
+    recover::end_orphans(&mut tree, run.id(), grace.min(Duration::from_secs(1)));
     watch.finish_passthrough();
     Ok(recover::interrupted(&run, history.as_ref(), "the agent's supervisor was killed while the script was running"))
+}
+
+/// What the caller sees meanwhile: output and progress, progress alone, or nothing.
+fn view(context: &Context, job: &mut Job, log: File) -> std::io::Result<Option<View>> {
+    let print = context.print;
+    if print.json {
+        return Ok(None);
+    }
+    let (log, output) = if print.quiet { (None, Output::Idle) } else { (Some(log), Output::Passed) };
+    let (bell, board) = (Bell::new()?, Board::new()?);
+    if log.is_some() {
+        job.bells.push(bell.try_clone()?);
+    }
+    job.board = Some(board.try_clone()?);
+    Ok(Some(View { log, bell, board, manner: Manner::of(print.terminal, output) }))
 }
 
 struct Watch<'a> {
@@ -93,9 +104,10 @@ impl Watch<'_> {
     /// Passes signals on until the run has ended. Returns whether the supervisor said so.
     fn until_the_end(&mut self) -> bool {
         loop {
-            while let Some((signal, _)) = signals::next(&self.context.signals) {
+            while let Some((signal, sender)) = signals::next(&self.context.signals) {
                 match signal {
                     Signal::SIGTERM | Signal::SIGINT => {
+                        info!(signal = signal.as_str(), sender, "signal received");
                         self.front.send(&Order::Stop(signal as i32), None);
                     }
                     // A child's end is seen through its channel; a dropped session ends nothing.
@@ -104,8 +116,9 @@ impl Watch<'_> {
             }
             match self.front.receive() {
                 Received::Message(Notice::Begun, _) => {}
-                Received::Message(Notice::Concluded, tail) => {
-                    self.concluded = Some(Instant::now());
+                Received::Message(Notice::Concluded(since), tail) => {
+                    // Its record may have taken long; no caller waits for that and then for a slow reader as well.
+                    self.concluded = Instant::now().checked_sub(since);
                     if let Some(passthrough) = &self.passthrough {
                         passthrough.end(tail.map(File::from).as_ref());
                     }

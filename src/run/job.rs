@@ -1,6 +1,7 @@
 //! One run, ready to start, and what its front and its supervisor tell each other.
 
 use std::{
+    borrow::Cow,
     fs::File,
     time::{Duration, Instant},
 };
@@ -8,7 +9,8 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::run::{
-    recording::Recording,
+    board::Board,
+    recording::{Recording, silent_failures},
     start::{Invocation, OomScore},
 };
 use crate::{
@@ -17,6 +19,7 @@ use crate::{
         history::{self, History},
         outcome::Outcome,
         state::RunDir,
+        steps::StepList,
     },
     request::SharePath,
     script::share::Share,
@@ -35,9 +38,9 @@ pub enum Order {
 pub enum Notice {
     /// The first process is there.
     Begun,
-    /// The script's part is over, and this is all of its output; the descriptor that comes along is the
-    /// tail of an output that was too long.
-    Concluded,
+    /// The script's part has been over for this time, and this is all of its output; the descriptor that comes
+    /// along is the tail of an output that was too long.
+    Concluded(Duration),
     /// The run has ended; the descriptor that comes along holds the outcome.
     Ended,
 }
@@ -50,6 +53,16 @@ pub enum Leftovers {
     Keep,
     /// They are ended as at a timeout, but with at most 0.3 s of grace.
     Kill,
+}
+
+impl Leftovers {
+    /// As people write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Kill => "kill",
+        }
+    }
 }
 
 /// One run, ready to start.
@@ -87,6 +100,8 @@ pub struct Job {
     pub mirror: Mirror,
     /// Rung when the spool has grown.
     pub bells: Vec<Bell>,
+    /// Where the run shows how far it is, where somebody looks.
+    pub board: Option<Board>,
     /// What the share may see.
     pub redaction: Redaction,
     /// The script on the share, to see whether it changed under way.
@@ -109,11 +124,24 @@ pub struct Redaction {
 }
 
 impl Redaction {
-    /// The outcome as the share gets it: of processes only the names.
+    /// The outcome as the share gets it: of processes only the names, and of commands too where the script is
+    /// kept back.
     pub fn of(self, outcome: &Outcome) -> Outcome {
         let mut public = outcome.clone();
         if !self.shows_arguments {
             public.arguments = None;
+        }
+        if !self.shows_script {
+            let failed = public.failed_commands.iter_mut().map(|failed| &mut failed.command);
+            let current = public.steps.current.iter_mut().map(|step| &mut step.command);
+            failed.chain(current).for_each(|command| *command = program(command));
+            if let Some(warning) = silent_failures(&public) {
+                public
+                    .warnings
+                    .iter_mut()
+                    .filter(|old| old.code == warning.code)
+                    .for_each(|old| *old = warning.clone());
+            }
         }
         let lists = &mut public.processes;
         for process in lists.at_deadline.iter_mut().chain(&mut lists.left).chain(&mut lists.unkillable) {
@@ -122,6 +150,24 @@ impl Redaction {
         }
         public
     }
+
+    /// The steps as the share gets them.
+    pub fn of_steps(self, steps: Cow<'_, StepList>) -> Cow<'_, StepList> {
+        if self.shows_script {
+            return steps;
+        }
+        let mut public = steps.into_owned();
+        public.steps.iter_mut().chain(&mut public.running).for_each(|step| step.command = program(&step.command));
+        Cow::Owned(public)
+    }
+}
+
+/// The name of a command's program; what does not look like one may be a part of anything.
+fn program(command: &str) -> String {
+    let word = command.split_whitespace().next().unwrap_or_default();
+    let name = word.rsplit('/').next().unwrap_or_default();
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
+    if !name.is_empty() && name.chars().all(is_name) { name.to_owned() } else { "\u{2026}".into() }
 }
 
 /// The name of a run's scope and cgroup leaf: with the token, since two state directories may make the same

@@ -10,6 +10,7 @@
 //!           in the supervisor: start, follow, end, record                 (supervise, terminate)
 //! ```
 
+pub mod board;
 pub mod cgroup;
 pub mod ending;
 pub mod environment;
@@ -40,18 +41,20 @@ use nix::{
     sys::{signal::Signal, signalfd::SignalFd},
 };
 use serde::{Deserialize, Serialize};
+use tracing::info;
 
 use self::{prepare::Inline, refuse::Known, start::OomScore};
 use crate::{
     cli::{Call, Only},
     error::{Code, Error, Result},
+    log,
     record::{
         Outcome,
         history::{Ended, History, Past, Started},
         outcome::{ErrorReport, Instance, ScriptKind, State},
         state::{RunLock, StateDir, boot_id, to_json},
     },
-    request::{self, Identity, MAX_REQUEST_BYTES, PartialIdentity, Request, ScriptRequest, Warning},
+    request::{self, Identity, MAX_REQUEST_BYTES, PartialIdentity, Request, ScriptRequest, Source, Warning},
     script::share::Share,
     settings::{CONFIG, Config, Given, Settings, trusted},
     show,
@@ -116,11 +119,13 @@ fn try_run(given: Given, call: &Call, known: &mut Known) -> Result<u8> {
     let signals = listen_to_stops().map_err(|error| internal("cannot listen to signals", error))?;
     let settings = Settings::new(given, Config::read(CONFIG.as_ref())?)?;
     known.settled(&settings);
+    log::start(&settings.state);
     let (context, request, document) = accept(settings, call, signals, known)?;
     let inline = prepare::check_inline(&request).map_err(|(kind, error)| {
         known.script = Some(kind);
         error
     })?;
+    log_accepted(&context, call, &request, &document);
     let mut lock = Some(lock(&context, call)?);
     context.state.keep("request.json", &document)?;
     context.state.keep(
@@ -130,6 +135,28 @@ fn try_run(given: Given, call: &Call, known: &mut Known) -> Result<u8> {
     recover::recover(&context);
     let warnings = request.warnings.clone();
     execute_due(&context, call, &request, inline, &warnings, &mut lock)
+}
+
+fn log_accepted(context: &Context, call: &Call, request: &Request, document: &[u8]) {
+    let source = |script: Option<&ScriptRequest>| match script.map(|script| &script.source) {
+        Some(Source::WorkspaceStorage(path)) => path.as_str().to_owned(),
+        Some(Source::Inline(_)) => "inline".to_owned(),
+        None => "none".to_owned(),
+    };
+    info!(
+        resource_group = context.identity.resource_group(),
+        workspace = context.identity.workspace(),
+        instance = context.identity.name(),
+        user = context.user,
+        creation = source(request.creation.as_ref()),
+        startup = source(request.startup.as_ref()),
+        from = call.request.as_ref().map_or("default".into(), |path| path.to_string_lossy()).as_ref(),
+        sha256 = crate::script::sha256(document),
+        boot = boot_id(),
+        agent = env!("CARGO_PKG_VERSION"),
+        rerun = call.rerun,
+        "request accepted"
+    );
 }
 
 /// Reads and judges all that can be judged without the share.
@@ -194,7 +221,8 @@ fn read_request(named: Option<&Path>, state: &StateDir, stops: &SignalFd) -> Res
         read_until_stopped(file.take(limit), stops).map_err(cannot)?.ok_or_else(|| {
             let signal = signals::next(stops).map_or(Signal::SIGTERM, |(signal, _)| signal);
             let message = format!("stopped by {signal} while reading the request");
-            Error::new(Code::Stopped, message, "nothing was run").exiting_with(ending::code_of_signal(signal))
+            Error::new(Code::Stopped, message, "nothing was run; call `run` again")
+                .exiting_with(ending::code_of_signal(signal))
         })
     };
     if let Some(path) = named {
@@ -240,13 +268,15 @@ fn read_until_stopped(mut from: io::Take<File>, stops: &SignalFd) -> io::Result<
 
 fn lock(context: &Context, call: &Call) -> Result<RunLock> {
     let on_wait = || {
-        if call.inside.is_some() {
+        // Behind a block's own sudo the mark is gone from the environment, but not from that of the script above.
+        if call.inside.is_some() || tree::is_below_a_script() {
             return Err(Error::new(
                 Code::NestedRun,
                 "`run` was called by a script that another `run` executes, and would wait for itself",
-                "let the script do its work itself, or give this call another state directory with --state",
+                "let the script do its work itself, or give this call another state directory with `--state`",
             ));
         }
+        info!("waiting for another run");
         if !call.print.json {
             show::eprintln("note: another `run` is executing; waiting for its result");
         }
@@ -284,6 +314,8 @@ fn execute_due(
         is_anything = true;
         let outcome = match replayed(context, kind, call.rerun)? {
             Some(outcome) => {
+                let (state, code) = (outcome.state.word(), outcome.exit_code);
+                info!(run = outcome.run_id, state, exit_code = code, "has run already");
                 tell_replayed(&outcome, call);
                 outcome
             }
@@ -380,7 +412,7 @@ fn tell_replayed(outcome: &Outcome, call: &Call) {
         return;
     }
     show::eprintln(&format!(
-        "note: {} has run already and {}; --rerun runs it again",
+        "note: {} has run already and {}; `--rerun` runs it again",
         outcome.run_id,
         outcome.state.past()
     ));

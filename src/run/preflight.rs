@@ -9,7 +9,7 @@ use std::{
 
 use super::{Context, environment};
 use crate::{
-    error::{Code, Error, Result},
+    error::{Code, Error, Result, reason},
     record::state::{Durability, replace},
     request::Warning,
     script::{self, apt},
@@ -21,6 +21,8 @@ use crate::{
 };
 
 use std::os::fd::AsFd;
+
+use tracing::info;
 
 /// How long to wait for the locks of apt and dpkg.
 const APT_PATIENCE: Duration = Duration::from_secs(120);
@@ -42,7 +44,7 @@ pub(super) fn find_user(name: &str) -> Result<User> {
         Error::new(
             Code::NoSuchUser,
             format!("there is no user `{}` on this machine", crate::error::one_line(name)),
-            "create the user first, or name another one with --user",
+            "create the user first, or name another one with `--user`",
         )
     })
 }
@@ -55,7 +57,7 @@ pub(super) fn furnish(context: &Context) -> Vec<Warning> {
         if let Err(error) = result {
             warnings.push(Warning::new(
                 code,
-                format!("{what}: {error}"),
+                format!("{what}: {}", reason(&error)),
                 "sudo blocks, cron jobs and login shells may lack the CI_* variables",
             ));
         }
@@ -123,13 +125,14 @@ pub(super) fn missing(text: &[u8], known_user: &str) -> Vec<Warning> {
 ///
 /// # Errors
 /// `stopped`.
-pub(super) fn wait_for_apt(context: &Context, text: &[u8]) -> Result<Option<Warning>> {
+pub(super) fn wait_for_apt(context: &Context, run: &str, text: &[u8]) -> Result<Option<Warning>> {
     if !apt::is_named_in(text) {
         return Ok(None);
     }
     let Some(holder) = apt::holder() else { return Ok(None) };
     let who = format!("`{}` (pid {})", holder.program, holder.pid);
-    show::eprintln(&format!("note: waiting for {who}, who holds `{}`", holder.lock));
+    info!(run, program = holder.program, pid = holder.pid, lock = holder.lock, "waiting for apt");
+    show::eprintln(&format!("note: waiting for {who}, which holds `{}`", holder.lock));
     let began = std::time::Instant::now();
     let stop = Some(context.signals.as_fd());
     let answer = aside::ask(c"ci-setup:apt", Some(APT_PATIENCE), stop, || (apt::wait_until_free(), None));
@@ -137,7 +140,7 @@ pub(super) fn wait_for_apt(context: &Context, text: &[u8]) -> Result<Option<Warn
     match answer {
         Ok(Answer::Done(..)) => Ok(Some(Warning::new(
             "waited-for-apt",
-            format!("the start waited {waited} for {who}, who held `{}`", holder.lock),
+            format!("the start waited {waited} for {who}, which held `{}`", holder.lock),
             "automatic updates run at boot; nothing needs to be done",
         ))),
         Ok(Answer::StopAsked) => Err(super::prepare::stopped_before(context)),

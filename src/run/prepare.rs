@@ -8,6 +8,7 @@ use std::{
 };
 
 use nix::sys::signal::Signal;
+use tracing::{info, warn};
 
 use super::{
     Context,
@@ -16,12 +17,13 @@ use super::{
     front, internal,
     job::Job,
     preflight,
-    recording::Recording,
+    recording::{Ground, Recording},
     refuse,
     start::Invocation,
 };
 use crate::{
     error::{Code, Error, Result},
+    log::seconds,
     output::{
         mirror::{Mirror, Target},
         spool::Spool,
@@ -34,7 +36,8 @@ use crate::{
     },
     request::{Request, ScriptRequest, SharePath, Source, Timeout, Warning},
     script::{Checked, Script, share::NotFound},
-    sys::{bell::Bell, signals},
+    settings::StepsMode,
+    sys::{bell::Bell, signals, users::User},
 };
 
 /// The inline scripts of a request, checked before anything runs.
@@ -106,6 +109,7 @@ fn try_execute(
 ) -> Result<Outcome> {
     let kind = outcome.script.unwrap_or(ScriptKind::CreationScript);
     let mut clock = None;
+    let began = Instant::now();
     let script = match (&request.source, checked) {
         (Source::WorkspaceStorage(path), _) => find(context, path)?,
         (Source::Inline(text), checked) => {
@@ -116,14 +120,20 @@ fn try_execute(
     };
     outcome.source = Some(script.source.clone());
     outcome.warnings.extend(script.warnings.iter().cloned());
+    log_found(run, outcome, &script, began.elapsed());
     if context.rehearsal.is_none() {
         outcome.warnings.extend(preflight::missing(&script.text, &context.user));
-        outcome.warnings.extend(preflight::wait_for_apt(context, &script.text)?);
+        outcome.warnings.extend(preflight::wait_for_apt(context, run.id(), &script.text)?);
         outcome.warnings.extend(preflight::furnish(context));
     }
-    let recording = Recording::prepare(context.settings.steps, &script, run.id());
     let token = format!("{}.{}", run.id(), random_word());
-    let environment = environment(context, &token);
+    let mut environment = environment(context, &token);
+    let ground = ground(context, &script.text, &token);
+    let mut recording = Recording::prepare(context.settings.steps, &script, run.id(), &ground);
+    outcome.warnings.extend(recording.adapt(&mut environment, &ground));
+    for warning in &outcome.warnings {
+        warn!(run = run.id(), code = warning.code, "warning");
+    }
     let file = file_to_run(&script, run)?;
     let invocation = Invocation::new(&script, &file, &request.arguments, &environment)
         .map_err(|error| internal("cannot pass the arguments on", error))?;
@@ -159,6 +169,7 @@ fn try_execute(
         recording,
         mirror,
         bells: vec![bell],
+        board: None,
         redaction: context.settings.redaction,
         original,
         text: script.text,
@@ -166,6 +177,21 @@ fn try_execute(
         is_root: context.rehearsal.is_none(),
     };
     front::execute(context, job, log, lock)
+}
+
+fn log_found(run: &RunDir, outcome: &Outcome, script: &Script, looked_for: Duration) {
+    let timeout = outcome.timeout.as_ref().and_then(|timeout| timeout.seconds);
+    info!(
+        run = run.id(),
+        path = script.source.path.as_deref().unwrap_or("inline"),
+        sha256 = script.source.sha256.as_deref(),
+        bytes = script.source.bytes,
+        interpreter = %script.interpreter.program.display(),
+        arguments = outcome.arguments.as_ref().map_or(0, Vec::len),
+        timeout_seconds = timeout,
+        looked_for_seconds = seconds(looked_for),
+        "script found"
+    );
 }
 
 /// The script on the share, checked.
@@ -242,6 +268,20 @@ fn environment(context: &Context, token: &str) -> Environment {
         room.adapt(&mut environment);
     }
     environment
+}
+
+/// Where the hook inside bash would lie, and who would write to it.
+fn ground<'a>(context: &Context, text: &[u8], token: &'a str) -> Ground<'a> {
+    match &context.rehearsal {
+        Some(room) => Ground::Room(room.hook()),
+        // Looking users up takes time, and only the hook needs them.
+        None if context.settings.steps == StepsMode::Hook => {
+            let named = crate::script::sudo_users(text).into_iter().filter_map(|user| User::named(&user));
+            let users = named.chain(context.account.clone()).map(|user| user.uid);
+            Ground::Machine { token, users: [0].into_iter().chain(users).collect() }
+        }
+        None => Ground::Machine { token, users: Vec::new() },
+    }
 }
 
 /// The file that the interpreter opens: the script on the share itself, or a copy in the run's folder for an

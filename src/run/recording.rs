@@ -3,20 +3,42 @@
 use std::{
     os::fd::BorrowedFd,
     path::{Path, PathBuf},
-    time::{Duration, Instant},
+    time::{Duration, Instant, SystemTime},
 };
 
-use super::environment;
+use super::environment::{self, Environment};
 use crate::{
-    record::outcome::{self, Block, FailedCommand, Outcome},
+    error::{one_line, reason},
+    record::{
+        outcome::{self, FailedCommand, Outcome},
+        state::timestamp_micros,
+        steps::{RecordedStep, StepList},
+    },
     request::Warning,
     script::{Script, interpreter::Interpreter},
     settings::StepsMode,
-    steps::{Recorder, Starting, Step, Summary, Unavailable, Watch},
+    steps::{self, Recorder, Starting, Step, Summary, Unavailable, Watch, hook::Hook},
 };
 
 /// How long a start waits for the kernel to put the probes in; it usually takes some 15 ms.
 const PATIENCE: Duration = Duration::from_millis(500);
+
+/// The variable by which bash finds a file to read before a script.
+const BASH_ENV: &str = "BASH_ENV";
+
+/// Where a script runs, as far as the hook inside bash is concerned.
+#[derive(Clone, Debug)]
+pub enum Ground<'a> {
+    /// On the instance.
+    Machine {
+        /// What the run's processes carry.
+        token: &'a str,
+        /// Whose shells may write: root, and who is named in the script.
+        users: Vec<u32>,
+    },
+    /// In a rehearsal's room, in this folder of it, which is not there yet.
+    Room(PathBuf),
+}
 
 /// A recording in each of its conditions.
 #[derive(Debug)]
@@ -26,31 +48,82 @@ pub enum Recording {
     /// The kernel is putting the probes in.
     Starting(Box<Starting>),
     /// It runs.
-    On(Box<Recorder>),
-    /// It has ended, and all of it is written.
-    Ended,
+    On(Box<Running>),
+    /// It has ended, with these.
+    Ended(StepList),
+}
+
+/// A recording that runs.
+#[derive(Debug)]
+pub struct Running {
+    recorder: Recorder,
+    /// What ran when time was up or a stop was asked for. What the script did in its grace says nothing of that.
+    at_deadline: Option<Step>,
 }
 
 impl Recording {
-    /// Has the probes put in, in the background. Whatever is in the way becomes a reason.
-    pub fn prepare(mode: StepsMode, script: &Script, run_id: &str) -> Self {
+    fn on(recorder: Recorder) -> Self {
+        Self::On(Box::new(Running { recorder, at_deadline: None }))
+    }
+
+    /// Has the probes put in, in the background, or the hook laid out. Whatever is in the way becomes a reason.
+    pub fn prepare(mode: StepsMode, script: &Script, run_id: &str, ground: &Ground<'_>) -> Self {
         let off = |reason: &str| Self::Off(reason.to_owned());
-        match mode {
-            StepsMode::Off => return off("--steps off"),
-            StepsMode::Hook => return off("the hook inside bash is not part of this version"),
-            StepsMode::Auto => {}
+        match ground {
+            Ground::Machine { .. } => steps::hook::sweep(),
+            Ground::Room(_) => {}
         }
-        if !nix::unistd::geteuid().is_root() {
-            return off("recording from outside takes root");
+        if mode == StepsMode::Off {
+            return off("`--steps off`");
         }
         let Some(bash) = bash_of(&script.interpreter) else {
             return off("only bash scripts are recorded");
         };
-        let text = script.text.as_slice();
-        match Starting::new(Watch { run_id, interpreter: &bash, script: text }) {
-            Ok(starting) => Self::Starting(Box::new(starting)),
-            Err(Unavailable(reason)) => Self::Off(reason),
+        let why = match mode {
+            StepsMode::Hook | StepsMode::Off => None,
+            StepsMode::Auto if !nix::unistd::geteuid().is_root() => {
+                Some("recording from outside takes root".to_owned())
+            }
+            StepsMode::Auto => match Starting::new(Watch { run_id, interpreter: &bash, script: &script.text }) {
+                Ok(starting) => return Self::Starting(Box::new(starting)),
+                Err(Unavailable(why)) => Some(reason(&why)),
+            },
+        };
+        let hook = match (ground, why) {
+            (Ground::Machine { .. }, Some(why)) => return Self::Off(why),
+            (Ground::Machine { token, users }, None) => Hook::of_run(token, users),
+            (Ground::Room(folder), _) => Hook::new(folder, &[nix::unistd::geteuid().as_raw()]),
+        };
+        match hook {
+            Ok(hook) => Self::on(Recorder::of_hook(hook, &script.text)),
+            Err(error) => Self::Off(format!("the hook inside bash cannot be laid out: {}", reason(&error))),
         }
+    }
+
+    /// Lets the script's bash, and those that sudo starts, find the hook. What does not work is a warning.
+    pub fn adapt(&mut self, environment: &mut Environment, ground: &Ground<'_>) -> Option<Warning> {
+        let Self::On(running) = self else { return None };
+        let hook = running.recorder.hook()?;
+        if environment.get(BASH_ENV).is_some() {
+            let old = std::mem::replace(self, Self::Off(format!("`{BASH_ENV}` is set on this machine")));
+            if let Self::On(running) = old {
+                running.recorder.finish(None);
+            }
+            return None;
+        }
+        environment.set(BASH_ENV, hook.variable());
+        let reached = match ground {
+            Ground::Machine { .. } => hook.reach_blocks(),
+            // The stand-in for sudo does it.
+            Ground::Room(_) => Ok(()),
+        };
+        reached.err().map(|error| {
+            Warning::new(
+                "steps-incomplete",
+                format!("the commands inside sudo blocks cannot be recorded: {}", reason(&error)),
+                "leave out `--steps hook` where recording from outside is possible",
+            )
+        })
     }
 
     /// Waits a bounded time until the probes are in: what runs before that is not seen.
@@ -58,40 +131,58 @@ impl Recording {
         let old = std::mem::replace(self, Self::Off(String::new()));
         *self = match old {
             Self::Starting(starting) => match starting.finish(Instant::now() + PATIENCE) {
-                Ok(recorder) => Self::On(Box::new(recorder)),
-                Err(Unavailable(reason)) => Self::Off(reason),
+                Ok(recorder) => Self::on(recorder),
+                Err(Unavailable(why)) => Self::Off(reason(&why)),
             },
             other => other,
         };
     }
 
+    /// `on`, or why there is none.
+    pub fn standing(&self) -> &str {
+        match self {
+            Self::Off(reason) => reason,
+            Self::Starting(_) => "not begun",
+            Self::On(_) => "on",
+            Self::Ended(_) => "ended",
+        }
+    }
+
     /// Names the script's first process.
     pub fn follow(&mut self, pid: i32) {
-        if let Self::On(recorder) = self {
-            recorder.set_root(pid.cast_unsigned());
+        if let Self::On(running) = self {
+            running.recorder.set_root(pid.cast_unsigned());
         }
     }
 
     /// What to poll.
     pub fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
         match self {
-            Self::On(recorder) => recorder.poll_fd(),
-            Self::Off(_) | Self::Starting(_) | Self::Ended => None,
+            Self::On(running) => running.recorder.poll_fd(),
+            Self::Off(_) | Self::Starting(_) | Self::Ended(_) => None,
         }
     }
 
     /// When to look without being woken.
     pub fn next_wakeup(&self) -> Option<Instant> {
         match self {
-            Self::On(recorder) => recorder.next_wakeup(),
-            Self::Off(_) | Self::Starting(_) | Self::Ended => None,
+            Self::On(running) => running.recorder.next_wakeup(),
+            Self::Off(_) | Self::Starting(_) | Self::Ended(_) => None,
         }
     }
 
     /// Takes in what was seen.
     pub fn pump(&mut self) {
-        if let Self::On(recorder) = self {
-            recorder.pump();
+        if let Self::On(running) = self {
+            running.recorder.pump();
+        }
+    }
+
+    /// The script is about to be ended: keeps what it is doing.
+    pub fn note_deadline(&mut self) {
+        self.pump();
+        if let Self::On(running) = self {
+            running.at_deadline = running.recorder.current();
         }
     }
 
@@ -99,24 +190,48 @@ impl Recording {
     pub fn write_to(&self, outcome: &mut Outcome) {
         match self {
             Self::Off(reason) => outcome.steps.unavailable = Some(reason.clone()),
-            Self::Starting(_) | Self::Ended => {}
-            Self::On(recorder) => {
+            Self::Starting(_) | Self::Ended(_) => {}
+            Self::On(running) => {
+                let recorder = &running.recorder;
                 outcome.steps.unavailable = None;
                 outcome.steps.count = recorder.count();
-                outcome.steps.current = recorder.current().map(|step| current(&step));
+                outcome.steps.current = running.current().map(|step| current(&step));
                 outcome.failed_commands = recorder.failed().iter().map(failed).collect();
                 outcome.failed_command_count = outcome.failed_commands.len() as u64;
             }
         }
     }
 
+    /// The command that runs, and when it began.
+    pub fn running(&self) -> Option<(outcome::Step, SystemTime)> {
+        match self {
+            Self::On(recorder) => recorder.current().map(|step| (current(&step), step.began)),
+            Self::Off(_) | Self::Starting(_) | Self::Ended(_) => None,
+        }
+    }
+
+    /// The steps so far, for the run's folder.
+    pub fn list(&self) -> StepList {
+        match self {
+            Self::Off(_) | Self::Starting(_) => StepList::default(),
+            Self::On(running) => {
+                listed(running.recorder.count(), &running.recorder.steps(), running.current().as_ref())
+            }
+            Self::Ended(list) => list.clone(),
+        }
+    }
+
     /// Ends the recording and writes all of it. A script that succeeded in spite of a failed command gets a
     /// warning for each of the first of them.
-    pub fn finish(&mut self, outcome: &mut Outcome) {
+    /// `status` is the script's own exit code, where it ended by itself.
+    pub fn finish(&mut self, outcome: &mut Outcome, status: Option<i32>) {
         self.write_to(outcome);
-        let Self::On(recorder) = std::mem::replace(self, Self::Ended) else { return };
-        let Summary { unavailable, count, failed: failures, failed_count, unfinished, lost_events, notes, .. } =
-            recorder.finish();
+        let Self::On(running) = std::mem::replace(self, Self::Ended(StepList::default())) else { return };
+        let Running { recorder, at_deadline } = *running;
+        let Summary { unavailable, count, steps, failed: failures, failed_count, unfinished, lost_events, notes } =
+            recorder.finish(status);
+        let unfinished = at_deadline.or(unfinished);
+        *self = Self::Ended(listed(count, &steps, unfinished.as_ref()));
         outcome.steps.unavailable = unavailable;
         outcome.steps.count = count;
         outcome.steps.current = unfinished.map(|step| current(&step));
@@ -136,37 +251,67 @@ impl Recording {
     }
 }
 
+impl Running {
+    fn current(&self) -> Option<Step> {
+        self.at_deadline.clone().or_else(|| self.recorder.current())
+    }
+}
+
+/// Where a command stands and how it begins: `line 42 of the script, line 7 of the azureuser block`, `` `pip …` ``.
+pub fn place_and_name(line: u32, block: Option<&outcome::Block>, command: &str) -> (String, String) {
+    let place = match block {
+        Some(block) => format!("line {line} of the script, line {} of the {} block", block.line, block.user),
+        None => format!("line {line} of the script"),
+    };
+    let mut lines = command.lines();
+    let more = if lines.clone().count() > 1 { " …" } else { "" };
+    (place, format!("`{}{more}`", one_line(lines.next().unwrap_or_default())))
+}
+
 /// One warning that names the commands a successful script passed over.
 pub fn silent_failures(outcome: &Outcome) -> Option<Warning> {
     let first = outcome.failed_commands.first()?;
-    let place = match &first.block {
-        Some(block) => format!("line {} of the script, line {} of the {} block", first.line, block.line, block.user),
-        None => format!("line {} of the script", first.line),
-    };
+    let (place, name) = place_and_name(first.line, first.block.as_ref(), &first.command);
     let more = match outcome.failed_command_count {
         0 | 1 => String::new(),
         count => format!(", and {} more", count - 1),
     };
     Some(Warning::new(
         "failed-commands",
-        format!("the script succeeded although `{}` failed with {} in {place}{more}", first.command, first.exit_code),
+        format!("the script succeeded although {name} failed with {} in {place}{more}", first.exit_code),
         "put `set -e` at the top of the script and of the block, or handle the failure with `||`",
     ))
 }
 
-fn current(step: &Step) -> outcome::Step {
-    outcome::Step {
+fn listed(count: u64, steps: &[Step], running: Option<&Step>) -> StepList {
+    StepList { count, steps: steps.iter().map(recorded).collect(), running: running.map(recorded) }
+}
+
+fn recorded(step: &Step) -> RecordedStep {
+    RecordedStep {
         line: step.line,
-        block: step.block.as_ref().map(|block| Block { user: block.user.clone(), line: block.line }),
+        end_line: step.end_line,
+        block: block(step),
         command: step.command.clone(),
+        started_at: timestamp_micros(step.began),
         seconds: step.seconds,
+        exit_code: step.exit_code,
+        has_failed: step.has_failed,
     }
+}
+
+fn block(step: &Step) -> Option<outcome::Block> {
+    step.block.as_ref().map(|block| outcome::Block { user: block.user.clone(), line: block.line })
+}
+
+fn current(step: &Step) -> outcome::Step {
+    outcome::Step { line: step.line, block: block(step), command: step.command.clone(), seconds: step.seconds }
 }
 
 fn failed(step: &Step) -> FailedCommand {
     FailedCommand {
         line: step.line,
-        block: step.block.as_ref().map(|block| Block { user: block.user.clone(), line: block.line }),
+        block: block(step),
         command: step.command.clone(),
         exit_code: step.exit_code.unwrap_or_default(),
     }

@@ -9,6 +9,7 @@ use nix::{
     errno::Errno,
     sys::wait::{WaitPidFlag, WaitStatus, waitpid},
 };
+use tracing::{error, info, warn};
 
 use super::{
     Context,
@@ -21,6 +22,7 @@ use super::{
 use crate::{
     error::Code,
     output::spool,
+    page,
     record::{
         Outcome,
         history::{Ended, History, Past, Started},
@@ -49,7 +51,7 @@ pub(super) fn recover(context: &Context) {
         }
         if started.boot_id == boot_id() {
             let mut tree = Tree::of_orphans(Leaf::find(&leaf_name(&started)), &started.token, &[]);
-            end_orphans(&mut tree, Duration::from_secs(1));
+            end_orphans(&mut tree, run.id(), Duration::from_secs(1));
         }
         let missing = blank_for(context, kind, &started);
         interrupted_or(
@@ -69,6 +71,7 @@ fn mend(context: &Context, kind: ScriptKind, ended: &Ended) {
     if !run.path().is_dir() || outcome.as_ref().is_some_and(|outcome| outcome.state.is_final()) {
         return;
     }
+    info!(run = run.id(), state = ended.state.word(), "outcome mended");
     let mut outcome = outcome.unwrap_or_else(|| prepare::blank(run.id(), Some(kind), Some(context.instance())));
     outcome.boot_id.clone_from(&ended.boot_id);
     outcome.state = ended.state;
@@ -81,6 +84,7 @@ fn mend(context: &Context, kind: ScriptKind, ended: &Ended) {
     }
     run.release_reserve();
     let _ = run.write_outcome(&outcome, Durability::Synced);
+    page::keep::keep(&run, &outcome);
 }
 
 /// Says of runs that were on their way, and had not begun, that they will not come any more.
@@ -104,10 +108,11 @@ fn blank_for(context: &Context, kind: ScriptKind, started: &Started) -> Outcome 
 
 /// Ends what is left of a run whose supervisor is gone: asked first, then killed until nobody is left but
 /// those who cannot die, who are returned.
-pub(super) fn end_orphans(tree: &mut Tree, grace: Duration) -> Vec<Seen> {
+pub(super) fn end_orphans(tree: &mut Tree, run: &str, grace: Duration) -> Vec<Seen> {
     const PAUSE: Duration = Duration::from_millis(20);
     let members = tree.members();
     if !members.is_empty() {
+        warn!(run, processes = members.len(), "ending what is left of a run");
         terminate::ask_to_end(&members);
         let until = Instant::now() + grace;
         while !tree.members().is_empty() && Instant::now() < until {
@@ -126,6 +131,9 @@ pub(super) fn end_orphans(tree: &mut Tree, grace: Duration) -> Vec<Seen> {
     };
     if let Some(leaf) = tree.leaf() {
         leaf.remove();
+    }
+    if !unkillable.is_empty() {
+        error!(run, processes = unkillable.len(), "cannot be killed");
     }
     unkillable
 }
@@ -149,6 +157,7 @@ pub(super) fn interrupted(run: &RunDir, history: Option<&History>, why: &str) ->
 fn interrupted_or(run: &RunDir, history: Option<&History>, why: &str, missing: Outcome) -> Outcome {
     let mut outcome = run.outcome().unwrap_or(missing);
     if !outcome.state.is_final() {
+        warn!(run = run.id(), why, "run interrupted");
         outcome.state = State::Interrupted;
         outcome.exit_code = Some(Code::Interrupted.exit_code());
         outcome.ended_at = Some(timestamp(SystemTime::now()));
@@ -165,6 +174,7 @@ fn interrupted_or(run: &RunDir, history: Option<&History>, why: &str, missing: O
     }
     run.release_reserve();
     let _ = run.write_outcome(&outcome, Durability::Synced);
+    page::keep::keep(run, &outcome);
     if let Some(history) = history {
         let ended = Ended {
             run_id: run.id().to_owned(),

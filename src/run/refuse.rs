@@ -2,16 +2,20 @@
 
 use std::{
     fs::File,
+    path::Path,
     time::{Duration, Instant, SystemTime},
 };
 
 use nix::poll::{PollFd, PollFlags, ppoll};
+use tracing::warn;
 
 use super::{Context, job::Redaction, prepare};
 use crate::{
     cli::Call,
     error::{Code, Error},
+    log,
     output::mirror::{Mirror, Target},
+    page,
     record::{
         Outcome,
         outcome::{self, ErrorReport, Instance, ScriptKind, State},
@@ -79,6 +83,7 @@ pub(super) fn refuse(error: &Error, known: &Known, call: &Call) -> u8 {
     let mut outcome = outcome_of(error, prepare::blank(&id, known.script, instance));
     if let Some(run) = &run {
         let _ = run.write_outcome(&outcome, Durability::Relaxed);
+        page::keep::keep(run, &outcome);
     }
     if let Some(name) = known.valid_name() {
         let share = Share::of(&name, &user, known.share.as_deref());
@@ -94,6 +99,9 @@ pub(super) fn refuse(error: &Error, known: &Known, call: &Call) -> u8 {
         let patience = known.flush_wait.unwrap_or(Duration::from_secs(30));
         mirror(target, run.as_ref(), &mut outcome, None, patience);
     }
+    // Where it was refused before anybody could say whose log it belongs to.
+    log::start(known.state.as_deref().unwrap_or(Path::new(STATE)));
+    warn!(run = id, code = %error.code, exit_code = error.exit_code(), "request refused");
     show::print_error(error);
     if call.print.json {
         let _ = show::print_json(&outcome);
@@ -103,8 +111,10 @@ pub(super) fn refuse(error: &Error, known: &Known, call: &Call) -> u8 {
 
 /// Writes down that a script was refused, here and on the share, and returns the outcome.
 pub(super) fn record(context: &Context, run: &RunDir, error: &Error, outcome: Outcome) -> Outcome {
+    warn!(run = run.id(), code = %error.code, exit_code = error.exit_code(), "script refused");
     let mut outcome = outcome_of(error, outcome);
     let _ = run.write_outcome(&outcome, Durability::Synced);
+    page::keep::keep(run, &outcome);
     let word = outcome.script.map_or("request", ScriptKind::word);
     let (target, settings) = (prepare::target(context, word, run), &context.settings);
     let redaction = Some(settings.redaction);
@@ -141,23 +151,39 @@ fn mirror(
     if let Ok(file) = memory_file(c"outcome", &to_json(&public)) {
         mirror.document("outcome.json", file);
     }
-    mirror.finish();
+    // Where no configuration could be read, nobody said that anything may be shown.
+    let shows = redaction.unwrap_or(Redaction { shows_script: false, shows_arguments: false });
+    if let Some(page) = page::keep::for_share(run, outcome, shows) {
+        mirror.document(page::DETAILS, page);
+    }
     let until = Instant::now() + patience;
+    let is_there = finish(&mut mirror, until);
+    outcome.output.mirror_path.clone_from(&mirror.folder);
+    if !is_there {
+        outcome.output.mirror = outcome::Mirror::None;
+    } else if let Some(list) = run.and_then(|run| page::keep::list_for_share(run, outcome)) {
+        // Only now is it known where it leads.
+        mirror.list(list);
+        finish(&mut mirror, until);
+    }
+    outcome.output.mirrored_bytes = mirror.bytes;
+    if let Some(run) = run {
+        let _ = run.write_outcome(outcome, Durability::Relaxed);
+        page::keep::keep(run, outcome);
+    }
+    mirror.abandon();
+}
+
+/// Waits until the share has everything. Returns whether it has.
+fn finish(mirror: &mut Mirror, until: Instant) -> bool {
+    mirror.finish();
     while !mirror.is_complete() && mirror.is_alive() && mirror.failing.is_none() {
         let left = until.saturating_duration_since(Instant::now());
         let Some(fd) = mirror.poll_fd().filter(|_| !left.is_zero()) else { break };
         let _ = ppoll(&mut [PollFd::new(fd, PollFlags::POLLIN)], Some(left.into()), None);
         mirror.pump();
     }
-    outcome.output.mirror_path.clone_from(&mirror.folder);
-    if !mirror.is_complete() {
-        outcome.output.mirror = outcome::Mirror::None;
-    }
-    outcome.output.mirrored_bytes = mirror.bytes;
-    if let Some(run) = run {
-        let _ = run.write_outcome(outcome, Durability::Relaxed);
-    }
-    mirror.abandon();
+    mirror.is_complete()
 }
 
 fn write_empty_log(run: &RunDir) -> std::io::Result<()> {

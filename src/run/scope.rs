@@ -29,7 +29,7 @@ pub fn enter(name: &str, pids: &[u32]) -> Result<(), String> {
     match aside::ask(c"ci-setup:scope", Some(PATIENCE), None, job) {
         Ok(Answer::Done(result, _)) => result,
         Ok(Answer::TooLate) => Err(format!("systemd has not answered within {PATIENCE:?}")),
-        Ok(Answer::StopAsked | Answer::Died) => Err("who asked systemd has died".into()),
+        Ok(Answer::StopAsked | Answer::Died) => Err("the process that asked systemd died".into()),
         Err(error) => Err(error.to_string()),
     }
 }

@@ -61,7 +61,7 @@ const STAGES: [&str; 4] =
     ["prepare the process of", "enter the working directory of", "start the interpreter of", "start"];
 
 impl Invocation {
-    /// `INTERPRETER [OPTION] SCRIPT ARG…`, where the interpreter opens `file`.
+    /// `INTERPRETER [OPTION] SCRIPT ARG…`, where the interpreter reads `file`.
     ///
     /// # Errors
     /// Where a word holds a NUL byte.
@@ -72,12 +72,14 @@ impl Invocation {
         if let Some(option) = &script.interpreter.option {
             words.push(word(option.as_bytes())?);
         }
-        words.push(word(file.as_os_str().as_bytes())?);
+        for operand in script.operands(file) {
+            words.push(word(operand.as_bytes())?);
+        }
         for argument in arguments {
             words.push(word(argument.as_bytes())?);
         }
         let mut environment = environment.clone();
-        environment.set("PWD", &script.folder.to_string_lossy());
+        environment.set("PWD", &script.folder);
         Ok(Self { program, words, environment: environment.to_exec(), folder: script.folder.clone() })
     }
 

@@ -7,6 +7,7 @@
 
 mod conclude;
 mod end_tree;
+mod pages;
 mod publish;
 mod turn;
 
@@ -21,6 +22,7 @@ use nix::{
     sys::{signal::Signal, signalfd::SignalFd, wait::WaitStatus},
     unistd::Pid,
 };
+use tracing::{info, warn};
 
 use super::{
     cgroup::Leaf,
@@ -31,11 +33,14 @@ use super::{
     terminate::Tree,
 };
 use crate::{
+    log,
     record::{
         outcome::State,
         state::{self, Durability},
+        steps::StepList,
     },
     request::Warning,
+    show::progress::Phase,
     sys::{channel::Channel, descriptors, signals},
 };
 
@@ -53,7 +58,12 @@ pub fn supervise(job: Job, front: Channel<Notice, Order>, lock: Option<state::Ru
     supervisor.conclude(&ending);
     supervisor.flush();
     supervisor.report(lock);
+    supervisor.log_mirror();
+    let stood = supervisor.is_mirrored;
     supervisor.stay();
+    if supervisor.is_mirrored != stood || !stood {
+        supervisor.log_mirror();
+    }
     Ok(())
 }
 
@@ -83,6 +93,21 @@ struct Supervisor {
     asked: u64,
     /// When the script's part was over.
     over: Option<Instant>,
+    /// The steps as they were last written down.
+    listed: StepList,
+    /// The pages as they were last made.
+    pages: pages::Pages,
+    /// What was last told of its progress.
+    told: Option<Told>,
+}
+
+/// What tells one command that runs from the next one.
+#[derive(Clone, Copy, Debug, PartialEq)]
+struct Told {
+    phase: Phase,
+    line: Option<u32>,
+    /// When it began, in tenths of a second since 1970.
+    tenths: Option<u128>,
 }
 
 impl Supervisor {
@@ -117,6 +142,9 @@ impl Supervisor {
             is_mirrored: false,
             asked: 0,
             over: None,
+            listed: StepList::default(),
+            told: None,
+            pages: pages::Pages::default(),
         })
     }
 
@@ -155,6 +183,16 @@ impl Supervisor {
         self.script = Some(starting.pid);
         self.job.recording.follow(starting.pid.as_raw());
         self.job.run.reserve();
+        self.tell_phase(Phase::Running);
+        info!(
+            run = self.job.run.id(),
+            pid = starting.pid.as_raw(),
+            cgroup = self.tree.leaf().map(|_| name.as_str()),
+            timeout_seconds = self.job.limit.map(log::seconds),
+            grace_seconds = log::seconds(self.job.grace),
+            steps = self.job.recording.standing(),
+            "script started"
+        );
         self.publish(Durability::Relaxed);
         if self.job.redaction.shows_script
             && let Ok(file) = descriptors::memory_file(c"script", &self.job.text)
@@ -190,6 +228,8 @@ impl Supervisor {
                 return Ending::Stopped(stop, self.exit);
             }
             if deadline.is_some_and(|deadline| Instant::now() >= deadline) {
+                let limit = self.job.limit.map(log::seconds);
+                warn!(run = self.job.run.id(), timeout_seconds = limit, "deadline reached");
                 self.end_tree(self.job.grace, true);
                 return Ending::TimedOut(self.exit);
             }
@@ -202,6 +242,12 @@ impl Supervisor {
         let elapsed = self.begun.elapsed();
         self.over = Some(Instant::now());
         self.job.outcome.elapsed_seconds = Some(elapsed.as_secs_f64());
+        let (code, signal) = match status {
+            WaitStatus::Signaled(_, signal, _) => (None, Some(signal.as_str())),
+            WaitStatus::Exited(_, code) => (Some(code), None),
+            _ => (None, None),
+        };
+        info!(run = self.job.run.id(), code, signal, seconds = log::seconds(elapsed), "script exited");
         self.drain();
         // When a machine goes down, systemd signals everybody in the scope at once, the script maybe
         // first: then it did not fail, it was stopped.
@@ -220,6 +266,8 @@ impl Supervisor {
         // machine takes as long as there are many.
         let left = if self.is_childless { Vec::new() } else { self.tree.members() };
         if !left.is_empty() {
+            let becomes = self.job.leftovers.word();
+            info!(run = self.job.run.id(), processes = left.len(), becomes, "processes left behind");
             match self.job.leftovers {
                 Leftovers::Keep => {
                     self.job.outcome.processes.left_count = left.len() as u64;
@@ -236,7 +284,7 @@ impl Supervisor {
         let until = Instant::now() + DRAIN;
         self.pipe_rests_until = None;
         loop {
-            while self.pump() {}
+            self.pump_out();
             if self.pipe.is_none() || self.is_childless || Instant::now() >= until {
                 return;
             }

@@ -13,10 +13,12 @@ use std::{
 };
 
 use nix::{errno::Errno, sys::signal::Signal, unistd::Pid};
+use serde::{Serialize, de::DeserializeOwned};
 
+use super::environment::TOKEN;
 use crate::{
     record::outcome::{LONGEST_LIST, Process},
-    sys::{pidfd::PidFd, users::User},
+    sys::{aside, pidfd::PidFd, users::User},
 };
 
 /// A process as one look at `/proc/PID/stat` showed it.
@@ -101,31 +103,51 @@ pub fn families(all: &[Seen], roots: &[i32], apart: &[i32]) -> Vec<Seen> {
     found
 }
 
+/// Reads something in the memory of processes. Whoever unmaps a file of a share that hangs holds the lock on its
+/// memory, and reading there waits for that: it is done aside, and left where it takes too long.
+fn in_memory<T: Serialize + DeserializeOwned>(processes: &[Seen], read: impl Fn(i32) -> T) -> HashMap<i32, T> {
+    const PATIENCE: Duration = Duration::from_millis(400);
+    // Those who hang come last: the others are read by then.
+    let (stuck, others): (Vec<&Seen>, Vec<&Seen>) = processes.iter().partition(|seen| seen.state == b'D');
+    let pids: Vec<i32> = others.into_iter().chain(stuck).map(|seen| seen.pid).collect();
+    let read = aside::each(c"ci-setup:look", &pids, PATIENCE, read);
+    pids.into_iter().zip(read).filter_map(|(pid, read)| Some((pid, read?))).collect()
+}
+
 /// Processes that carry `NAME=VALUE` in the environment they were started with.
 pub fn with_variable(all: &[Seen], name: &str, value: &str) -> Vec<i32> {
     let wanted = format!("{name}={value}");
-    let has = |pid: i32| {
+    let living: Vec<Seen> = all.iter().filter(|seen| !seen.is_dead()).copied().collect();
+    let has = in_memory(&living, |pid| {
         fs::read(format!("/proc/{pid}/environ"))
             .is_ok_and(|text| text.split(|byte| *byte == 0).any(|entry| entry == wanted.as_bytes()))
+    });
+    living.iter().map(|seen| seen.pid).filter(|pid| has.get(pid).is_some_and(|has| *has)).collect()
+}
+
+/// Whether this process has a script that `run` executes among its parents and theirs.
+pub fn is_below_a_script() -> bool {
+    let is_marked = |pid: &i32| {
+        let mark = format!("{TOKEN}=");
+        fs::read(format!("/proc/{pid}/environ"))
+            .is_ok_and(|text| text.split(|byte| *byte == 0).any(|entry| entry.starts_with(mark.as_bytes())))
     };
-    all.iter().filter(|seen| !seen.is_dead() && has(seen.pid)).map(|seen| seen.pid).collect()
+    let parent = |pid: &i32| Seen::look(*pid).map(|seen| seen.parent).filter(|parent| *parent > 1);
+    std::iter::successors(Some(std::process::id().cast_signed()), parent).any(|pid| is_marked(&pid))
 }
 
 /// What the outcome says of `processes`: the oldest [`LONGEST_LIST`] of them.
 pub fn described(processes: &[Seen]) -> Vec<Process> {
-    let mut oldest: Vec<&Seen> = processes.iter().collect();
+    let mut oldest = processes.to_vec();
     oldest.sort_by_key(|seen| (seen.started, seen.pid));
-    oldest.into_iter().take(LONGEST_LIST).filter_map(describe).collect()
-}
-
-fn describe(seen: &Seen) -> Option<Process> {
-    let uid = fs::metadata(format!("/proc/{}", seen.pid)).ok()?.uid();
-    Some(Process {
-        pid: seen.pid,
-        user: User::name_of(uid),
-        seconds: age(seen.started).as_secs_f64(),
-        command: command_line(seen.pid),
-    })
+    oldest.truncate(LONGEST_LIST);
+    let mut commands = in_memory(&oldest, command_line);
+    let mut describe = |seen: &Seen| {
+        let uid = fs::metadata(format!("/proc/{}", seen.pid)).ok()?.uid();
+        let command = commands.remove(&seen.pid).unwrap_or_else(|| format!("[{}]", program_name(seen.pid)));
+        Some(Process { pid: seen.pid, user: User::name_of(uid), seconds: age(seen.started).as_secs_f64(), command })
+    };
+    oldest.iter().filter_map(&mut describe).collect()
 }
 
 /// The command line, bounded, or the program's name in brackets where there is none. It begins with a name in

@@ -14,7 +14,10 @@ pub const LOCKS: [&str; 4] =
 /// Whether a script's text names apt or dpkg.
 pub fn is_named_in(text: &[u8]) -> bool {
     super::words(text).any(|word| {
-        matches!(word.rsplit('/').next(), Some("apt" | "apt-get" | "aptitude" | "dpkg" | "add-apt-repository"))
+        let program = word.rsplit('/').next().unwrap_or_default();
+        matches!(program, "apt" | "aptitude" | "dpkg" | "add-apt-repository")
+            || program.starts_with("apt-")
+            || program.starts_with("dpkg-")
     })
 }
 
@@ -70,7 +73,13 @@ mod tests {
 
     #[test]
     fn a_script_names_apt_as_a_word() {
-        for text in ["apt-get update", "sudo apt install -y x", "x=$(dpkg -l)", "/usr/bin/apt-get -y upgrade"] {
+        for text in [
+            "apt-get update",
+            "sudo apt install -y x",
+            "x=$(dpkg -l)",
+            "/usr/bin/apt-get -y upgrade",
+            "apt-add-repository x",
+        ] {
             assert!(is_named_in(text.as_bytes()), "{text}");
         }
         for text in ["echo captain", "conda install aptly", "pip install adapt"] {

@@ -50,29 +50,44 @@ impl Interpreter {
         if !self.program.is_absolute() {
             return refuse(
                 format!("interpreter `{shown}` of the script's first line is not an absolute path"),
-                "write the full path, for example #!/bin/bash",
+                "write the full path, such as `#!/bin/bash`",
             );
         }
         match access(&self.program, AccessFlags::X_OK) {
             Ok(()) if self.program.is_dir() => refuse(
                 format!("interpreter `{shown}` of the script's first line is a folder"),
-                "name a program, for example #!/bin/bash",
+                "name a program, such as `#!/bin/bash`",
             ),
             Ok(()) => Ok(()),
             Err(errno) => Err(Error::new(
                 Code::CannotStart,
                 format!("cannot execute interpreter `{shown}` of the script's first line"),
-                "install it on the machine, or change the first line to one that is there, such as #!/bin/bash",
+                "install it on the machine, or change the first line to one that is there, such as `#!/bin/bash`",
             )
-            .because(errno)),
+            .because(std::io::Error::from(errno))),
         }
     }
 
     /// Whether it is bash by its name.
     pub fn is_bash(&self) -> bool {
-        let name = |path: &Path| path.file_name().is_some_and(|name| name == "bash" || name == "rbash");
-        let by_env = || self.program.ends_with("env") && self.option.as_deref().is_some_and(|option| option == "bash");
-        name(&self.program) || by_env()
+        matches!(self.name().as_deref(), Some("bash" | "rbash"))
+    }
+
+    /// Whether it is a plain POSIX shell by its name, bash in that role included.
+    pub fn is_sh(&self) -> bool {
+        matches!(self.name().as_deref(), Some("sh" | "dash"))
+    }
+
+    /// The program's name; behind `env` and `env -S` that of the program which these look for.
+    fn name(&self) -> Option<String> {
+        let name = |path: &Path| path.file_name().map(|name| name.to_string_lossy().into_owned());
+        if !self.program.ends_with("env") {
+            return name(&self.program);
+        }
+        let option = self.option.as_deref()?.to_str()?;
+        let words = option.strip_prefix("-S").or_else(|| option.strip_prefix("--split-string="));
+        let mut words = words.unwrap_or(option).split_whitespace().skip_while(|word| word.contains('='));
+        words.next().and_then(|word| name(Path::new(word)))
     }
 }
 
@@ -102,6 +117,26 @@ mod tests {
         for (text, expected) in cases {
             let expected = expected.map(|(program, option)| (program.to_owned(), option.map(str::to_owned)));
             assert_eq!(parsed(text), expected, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_shell_is_known_behind_env_too() {
+        let cases = [
+            ("#!/bin/bash -e", (true, false)),
+            ("#!/usr/bin/env bash", (true, false)),
+            ("#!/usr/bin/env -S bash -eu", (true, false)),
+            ("#!/usr/bin/env -S A=1 B=2 /bin/bash", (true, false)),
+            ("#!/usr/bin/env --split-string=bash -e", (true, false)),
+            ("#!/bin/sh", (false, true)),
+            ("#!/usr/bin/env -Sdash -e", (false, true)),
+            ("#!/usr/bin/env -i bash", (false, false)),
+            ("#!/usr/bin/env", (false, false)),
+            ("#!/usr/bin/python3", (false, false)),
+        ];
+        for (text, expected) in cases {
+            let found = Interpreter::parse(text.as_bytes()).unwrap();
+            assert_eq!((found.is_bash(), found.is_sh()), expected, "{text}");
         }
     }
 

@@ -5,7 +5,10 @@ pub mod interpreter;
 pub mod share;
 pub mod text;
 
-use std::path::{Path, PathBuf};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+};
 
 use sha2::{Digest, Sha256};
 
@@ -86,16 +89,52 @@ impl Checked {
 }
 
 impl Script {
-    /// The text so that `$0` names `path` although bash reads it from another file. Line numbers stay.
+    /// The text so that `$0` and `BASH_SOURCE` name `path` although bash reads it from another file. Line numbers
+    /// stay. Bash lets nobody set `BASH_SOURCE`, and a script may compare it with `$0` to see whether it is sourced.
     pub fn text_named(&self, path: &Path) -> Vec<u8> {
         if !self.interpreter.is_bash() {
             return self.text.clone();
         }
-        let quoted = path.to_string_lossy().replace('\'', "'\\''");
-        let mut text = format!("BASH_ARGV0='{quoted}'; ").into_bytes();
-        text.extend_from_slice(&self.text);
+        let mut text = format!("BASH_ARGV0={}; ", quoted(path)).into_bytes();
+        text.extend_from_slice(&with_own_name(&self.text));
         text
     }
+
+    /// What the interpreter is given before the script's arguments so that it reads `file` and `$0` names the script.
+    pub fn operands(&self, file: &Path) -> Vec<OsString> {
+        match &self.path {
+            // A plain shell cannot rename itself.
+            Some(path) if self.is_repaired && self.interpreter.is_sh() => {
+                vec!["-c".into(), format!(". {}", quoted(file)).into(), path.into()]
+            }
+            Some(_) | None => vec![file.into()],
+        }
+    }
+}
+
+/// In quotes for a shell.
+fn quoted(path: &Path) -> String {
+    format!("'{}'", path.to_string_lossy().replace('\'', "'\\''"))
+}
+
+/// `BASH_SOURCE` and `BASH_SOURCE[0]` as `BASH_ARGV0`, which in a script that is not sourced is the same.
+fn with_own_name(text: &[u8]) -> Vec<u8> {
+    const NAME: &[u8] = b"BASH_SOURCE";
+    let goes_on = |byte: Option<&u8>| byte.is_some_and(|byte| byte.is_ascii_alphanumeric() || *byte == b'_');
+    let (mut named, mut rest) = (Vec::new(), text);
+    while let Some(at) = rest.windows(NAME.len()).position(|word| word == NAME) {
+        let (before, after) = (&rest[..at], &rest[at + NAME.len()..]);
+        named.extend_from_slice(before);
+        let (is_own, after) = match after.strip_prefix(b"[0]") {
+            Some(after) => (true, after),
+            None => (after.first() != Some(&b'['), after),
+        };
+        let is_own = is_own && !goes_on(before.last()) && !goes_on(after.first());
+        named.extend_from_slice(if is_own { b"BASH_ARGV0" } else { NAME });
+        rest = if is_own { after } else { &rest[at + NAME.len()..] };
+    }
+    named.extend_from_slice(rest);
+    named
 }
 
 /// Hexadecimal SHA-256.
@@ -195,6 +234,21 @@ mod tests {
     fn users_of_sudo_blocks_are_found_in_every_spelling() {
         let text = b"sudo -u azureuser -i <<'EOF'\nEOF\nsudo -H -u datasci bash\nsudo --user=ops id\nsudo -unobody id\n# sudo -u ghost\nsudo -u root id\nsudo -u \"$WHO\" id\nsudo id -un; sudo mysql -u admin; sudo -g adm -iu late A=1 id\nx=$(sudo -n -u first id) && sudo -- id -u last\n";
         assert_eq!(sudo_users(text), ["azureuser", "datasci", "ops", "nobody", "late", "first"]);
+    }
+
+    #[test]
+    #[rustfmt::skip] // a table
+    fn a_copy_names_itself_as_the_script_does() {
+        for (text, expected) in [
+            ("dirname \"${BASH_SOURCE[0]}\"", "dirname \"${BASH_ARGV0}\""),
+            ("[[ $BASH_SOURCE == $0 ]]", "[[ $BASH_ARGV0 == $0 ]]"),
+            ("${BASH_SOURCE[0]%/*}/${BASH_SOURCE:-$0}", "${BASH_ARGV0%/*}/${BASH_ARGV0:-$0}"),
+            ("${BASH_SOURCE[@]} ${BASH_SOURCE[1]}", "${BASH_SOURCE[@]} ${BASH_SOURCE[1]}"),
+            ("MY_BASH_SOURCE BASH_SOURCES $BASH_SOURCE", "MY_BASH_SOURCE BASH_SOURCES $BASH_ARGV0"),
+            ("", ""),
+        ] {
+            assert_eq!(String::from_utf8(with_own_name(text.as_bytes())).unwrap(), expected);
+        }
     }
 
     #[test]

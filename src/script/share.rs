@@ -294,7 +294,9 @@ impl Share {
             Ok(entries) => entries.flatten().filter_map(|entry| entry.file_name().into_string().ok()).collect(),
             Err(_) => Vec::new(),
         };
+        let link = fs::read_link(self.root.join(relative)).ok();
         let hint = match near(&wanted, names).as_slice() {
+            _ if let Some(target) = link => format!("it is a link to `{}`, where no file is", target.display()),
             [] if !self.root.join(folder).is_dir() => {
                 format!("there is no folder `{}` on the share `{}`", folder.display(), self.root.display())
             }
@@ -311,7 +313,7 @@ impl Share {
     fn not_mounted(&self, reason: Look, patience: Duration) -> Error {
         let root = self.root.display();
         let patience = humantime::format_duration(patience);
-        let hint = "see whether it is mounted, wait longer with --share-wait, or name another folder with --share";
+        let hint = "see whether it is mounted, wait longer with `--share-wait`, or name another folder with `--share`";
         match reason {
             Look::Failing(error) => {
                 let error = io::Error::from_raw_os_error(error);
@@ -348,7 +350,8 @@ enum Look {
 impl From<io::Error> for Look {
     fn from(error: io::Error) -> Self {
         match error.raw_os_error().map(Errno::from_raw) {
-            Some(Errno::ENOENT | Errno::ENOTDIR) | None => Self::NotReady,
+            // The last two: a link that leads to itself, a name that no file system has. Looking again is no use.
+            Some(Errno::ENOENT | Errno::ENOTDIR | Errno::ELOOP | Errno::ENAMETOOLONG) | None => Self::NotReady,
             Some(errno) => Self::Failing(errno as i32),
         }
     }
@@ -377,8 +380,11 @@ fn near(wanted: &str, names: Vec<String>) -> Vec<String> {
         let (name, wanted) = (name.to_lowercase(), wanted.to_lowercase());
         strsim::jaro_winkler(&name, &wanted)
     };
-    let mut near: Vec<(f64, String)> =
-        names.into_iter().map(|name| (score(&name), name)).filter(|(score, _)| *score > 0.85).collect();
+    let mut near: Vec<(f64, String)> = names
+        .into_iter()
+        .map(|name| (score(&name), name))
+        .filter(|(score, name)| *score > 0.85 && name.ends_with(".sh"))
+        .collect();
     near.sort_by(|a, b| b.0.total_cmp(&a.0).then_with(|| a.1.cmp(&b.1)));
     near.into_iter().take(2).map(|(_, name)| name).collect()
 }
@@ -438,6 +444,29 @@ mod tests {
         assert!(find(&share, "Users/admin/in.sh").is_ok());
         assert!(find(&share, "Users/admin/absolute.sh").is_ok());
         assert_eq!(refusal(find(&share, "Users/admin/out.sh")).code, Code::OutsideShare);
+    }
+
+    #[test]
+    fn a_link_that_leads_nowhere_and_a_name_that_cannot_be_are_not_waited_for() {
+        let (folder, share) = share();
+        let at = |name: &str| folder.path().join("Users/admin").join(name);
+        std::os::unix::fs::symlink("gone.sh", at("dangling.sh")).unwrap();
+        std::os::unix::fs::symlink("loop.sh", at("loop.sh")).unwrap();
+        fs::create_dir(at("longe")).unwrap();
+        let long = format!("Users/admin/{}.sh", "long".repeat(100));
+        for (path, hint) in [
+            ("Users/admin/dangling.sh", "it is a link to `gone.sh`, where no file is"),
+            ("Users/admin/loop.sh", "it is a link to `loop.sh`, where no file is"),
+            (long.as_str(), "look at the folder"),
+            ("Users/admin/long.sh", "look at the folder"),
+        ] {
+            let path = SharePath::parse(path, None).unwrap();
+            let began = std::time::Instant::now();
+            let error = refusal(share.find_script(&path, Duration::from_secs(600), None));
+            assert_eq!(error.code, Code::ScriptNotFound, "{path}");
+            assert!(error.hint().starts_with(hint), "{path}: {}", error.hint());
+            assert!(began.elapsed() < Duration::from_secs(300), "{path}");
+        }
     }
 
     #[test]

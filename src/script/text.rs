@@ -27,7 +27,7 @@ pub fn check(mut found: Vec<u8>, name: &str) -> Result<Text> {
         return Err(Error::new(
             Code::Utf16,
             format!("script `{name}` is UTF-16 text"),
-            "save it as UTF-8, for example: iconv -f UTF-16 -t UTF-8 SCRIPT",
+            "save it as UTF-8: `iconv -f UTF-16 -t UTF-8 SCRIPT` prints it so",
         ));
     }
     if found.starts_with(UTF8_MARK) {
@@ -57,7 +57,7 @@ pub fn check(mut found: Vec<u8>, name: &str) -> Result<Text> {
         repairs.push(Warning::new(
             "crlf",
             format!("script `{name}` has Windows line ends (CRLF); a copy with LF runs"),
-            "save it with Unix line ends, for example: dos2unix SCRIPT",
+            "save it with Unix line ends, as `dos2unix SCRIPT` does",
         ));
     }
     Ok(Text { text: found, repairs })

@@ -1,8 +1,15 @@
 //! What people see.
 
+pub mod detail;
+pub mod failing;
+pub mod harmless;
+pub mod kept;
+pub mod lines;
 pub mod logs;
+pub mod progress;
 pub mod records;
 pub mod status;
+pub mod usage;
 
 use std::io::{self, Write};
 

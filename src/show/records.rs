@@ -2,6 +2,7 @@
 
 use std::{
     fs,
+    os::fd::{AsFd, BorrowedFd},
     path::{Path, PathBuf},
     time::Duration,
 };
@@ -103,17 +104,26 @@ impl Records {
         })
     }
 
-    /// Returns when something has changed in one of the folders, or after `longest`.
-    pub fn wait_for_change(&self, longest: Duration) {
+    /// Returns when something has changed in one of the folders, after `longest`, or when `stop` is readable.
+    pub fn wait_for_change(&self, longest: Duration, stop: Option<BorrowedFd<'_>>) {
         let newest = self.all().pop().map(|entry| entry.folder);
-        wait_for_change(self.folders.iter().chain(&newest).map(PathBuf::as_path), longest);
+        wait_for_change(self.folders.iter().chain(&newest).map(PathBuf::as_path), longest, stop);
+    }
+
+    /// The folder of the run with this id, or of any, that is being made and has no outcome yet: its script is
+    /// being looked for. Only the state directory knows such.
+    pub fn begun(&self, run: Option<&str>) -> Option<PathBuf> {
+        let [runs] = &self.folders[..] else { return None };
+        let folders = fs::read_dir(runs).ok()?.flatten();
+        let wanted = folders.filter(|folder| run.is_none_or(|run| folder.file_name() == run));
+        let mut fresh = wanted.map(|folder| folder.path()).filter(|folder| !folder.join("outcome.json").exists());
+        fresh.find(|folder| is_claimed(folder))
     }
 }
 
-/// Returns when something has changed in one of `folders`, or after `longest`: on the share, what another
-/// machine writes gives no notice.
-pub fn wait_for_change<'a>(folders: impl Iterator<Item = &'a Path>, longest: Duration) {
-    use std::os::fd::AsFd;
+/// Returns when something has changed in one of `folders`, when `stop` is readable, or after `longest`: on the
+/// share, what another machine writes gives no notice.
+pub fn wait_for_change<'a>(folders: impl Iterator<Item = &'a Path>, longest: Duration, stop: Option<BorrowedFd<'_>>) {
     let flags = AddWatchFlags::IN_MODIFY | AddWatchFlags::IN_MOVED_TO | AddWatchFlags::IN_CREATE;
     let milliseconds = u16::try_from(longest.as_millis()).unwrap_or(u16::MAX);
     let Ok(watch) = Inotify::init(InitFlags::IN_CLOEXEC | InitFlags::IN_NONBLOCK) else {
@@ -122,7 +132,18 @@ pub fn wait_for_change<'a>(folders: impl Iterator<Item = &'a Path>, longest: Dur
     for folder in folders {
         let _ = watch.add_watch(folder, flags);
     }
-    let _ = poll(&mut [PollFd::new(watch.as_fd(), PollFlags::POLLIN)], milliseconds);
+    let mut polls = vec![PollFd::new(watch.as_fd(), PollFlags::POLLIN)];
+    polls.extend(stop.map(|stop| PollFd::new(stop, PollFlags::POLLIN)));
+    let _ = poll(&mut polls, milliseconds);
+}
+
+/// Whether somebody records that run; one that was left behind by a crash is nobody's. Taking the lock to see
+/// whether it is free would keep others from it.
+fn is_claimed(folder: &Path) -> bool {
+    use std::os::unix::fs::MetadataExt;
+    let Ok(inode) = fs::metadata(folder).map(|meta| format!(":{}", meta.ino())) else { return false };
+    let locks = fs::read_to_string("/proc/locks").unwrap_or_default();
+    locks.lines().any(|line| line.split_ascii_whitespace().any(|word| word.ends_with(&inode)))
 }
 
 fn read(folder: &Path) -> Option<Entry> {

@@ -39,7 +39,7 @@ impl Clock {
     /// A step that has ended.
     pub fn done(&self, done: &Done) -> Step {
         let seconds = Duration::from_nanos(done.ended.0.saturating_sub(done.ran.began.0)).as_secs_f64();
-        self.step(&done.ran, seconds, Some(done.exit_code))
+        Step { has_failed: done.has_failed, ..self.step(&done.ran, seconds, Some(done.exit_code)) }
     }
 
     /// A step.
@@ -52,6 +52,7 @@ impl Clock {
             began: self.system_time(ran.began),
             seconds,
             exit_code,
+            has_failed: false,
         }
     }
 }

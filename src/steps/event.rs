@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use super::entry::Entry;
 use super::keeper::{self, FORK_EVENT, Target, group};
 use super::probes::Probe;
 use super::ring::{Record, u32_at, u64_at};
@@ -30,6 +31,13 @@ pub enum What {
     },
     /// A bash came by a probe.
     Hit(Hit),
+    /// A bash wrote a line by the hook; `pid` is its `$$`.
+    Hooked {
+        /// The line.
+        entry: Entry,
+        /// Whose file it was in.
+        user: u32,
+    },
 }
 
 /// Where a bash's script comes from.

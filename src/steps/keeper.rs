@@ -90,6 +90,8 @@ fn keep_probes(tracefs: &Tracefs, name: &str, targets: &[Target], mut socket: &U
     let held = set_up(tracefs, name, targets);
     let answer = held.as_ref().map_or_else(|reason| format!("failed: {reason}"), |_| "ready".to_owned());
     if socket.write_all(answer.as_bytes()).is_ok() {
+        // What dead runs left, now that nobody waits for it.
+        sweep_stale(tracefs);
         let mut command = [0];
         while let Ok(1..) = socket.read(&mut command) {
             let state = if command[0] & 1 == 1 { "1" } else { "0" };
@@ -131,11 +133,7 @@ fn set_up(tracefs: &Tracefs, name: &str, targets: &[Target]) -> Result<File, Str
         let what = what.to_owned();
         move |error: io::Error| format!("cannot {what}: {error}")
     };
-    tracefs.make_folder(&instance).map_err(said("make a tracing instance"))?;
-    // A pipe held open (the text one admits a single reader) is what tells a living run's instance from a dead one's (see `sweep_stale`).
-    let held = tracefs
-        .open(&format!("{instance}/per_cpu/cpu0/trace_pipe_raw"), OFlag::O_RDONLY | OFlag::O_NONBLOCK)
-        .map_err(said("open its pipe"))?;
+    let held = hold(tracefs, &instance).map_err(said("make a tracing instance"))?;
     // What does not fit is dropped and counted; the oldest stays, so that there are no torn ends.
     tracefs.write(&format!("{instance}/options/overwrite"), "0").map_err(said("set its options"))?;
     // Wake the reader for the first event; absent before Linux 5.0, where that is the only way.
@@ -162,6 +160,26 @@ fn set_up(tracefs: &Tracefs, name: &str, targets: &[Target]) -> Result<File, Str
     Ok(held)
 }
 
+/// Makes an instance and holds one of its pipes open (the text one admits a single reader): that is what tells
+/// a living run's instance from a dead one's. One that is not held yet may be swept away by another run.
+fn hold(tracefs: &Tracefs, instance: &str) -> io::Result<File> {
+    /// More runs than these do not begin within the moment between the two.
+    const TRIES: usize = 10;
+    let pipe = format!("{instance}/per_cpu/cpu0/trace_pipe_raw");
+    let try_once = || match tracefs.make_folder(instance) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => tracefs.open(&pipe, OFlag::O_RDONLY | OFlag::O_NONBLOCK),
+    };
+    let mut last = try_once();
+    for _ in 1..TRIES {
+        if last.is_ok() {
+            break;
+        }
+        last = try_once();
+    }
+    last
+}
+
 fn define(tracefs: &Tracefs, name: &str, group: &str, target: &Target) -> io::Result<()> {
     use std::os::fd::AsRawFd;
     let binary = target.binary.as_raw_fd();
@@ -184,12 +202,17 @@ pub fn take_down(tracefs: &Tracefs, name: &str) {
     }
     let _ = tracefs.write(&format!("{instance}/{FORK_EVENT}/enable"), "0");
     let _ = tracefs.remove_folder(&instance);
-    remove_probes(tracefs, |group| is_group_of(group, name));
+    remove_probes(tracefs, &probes(tracefs), |group| is_group_of(group, name));
 }
 
-/// Removes the probes of the groups that `which` names.
-fn remove_probes(tracefs: &Tracefs, which: impl Fn(&str) -> bool) {
-    for line in tracefs.read("uprobe_events").unwrap_or_default().lines() {
+/// The kernel's list of probes.
+fn probes(tracefs: &Tracefs) -> String {
+    tracefs.read("uprobe_events").unwrap_or_default()
+}
+
+/// Removes those probes of a list whose groups `which` names.
+fn remove_probes(tracefs: &Tracefs, probes: &str, which: impl Fn(&str) -> bool) {
+    for line in probes.lines() {
         let Some((group, event)) =
             line.strip_prefix("p:").and_then(|rest| rest.split_whitespace().next()?.split_once('/'))
         else {
@@ -206,9 +229,13 @@ fn remove_probes(tracefs: &Tracefs, which: impl Fn(&str) -> bool) {
 /// The kernel itself refuses the removal of an instance in use, so a run in another container, whose
 /// processes cannot be seen from here, is as safe as one beside us.
 pub fn sweep_stale(tracefs: &Tracefs) {
+    // Read before the instances are: of what is in here, a living run holds the instance already.
+    let probes = probes(tracefs);
     for name in tracefs.names("instances", PREFIX).unwrap_or_default() {
         let _ = tracefs.remove_folder(&format!("instances/{name}"));
     }
     let alive = tracefs.names("instances", PREFIX).unwrap_or_default();
-    remove_probes(tracefs, |group| group.starts_with(PREFIX) && !alive.iter().any(|name| is_group_of(group, name)));
+    remove_probes(tracefs, &probes, |group| {
+        group.starts_with(PREFIX) && !alive.iter().any(|name| is_group_of(group, name))
+    });
 }

@@ -13,7 +13,9 @@ mod budget;
 mod buffers;
 mod clock;
 mod elf;
+mod entry;
 mod event;
+pub mod hook;
 mod keeper;
 mod lexer;
 mod probes;
@@ -23,6 +25,7 @@ mod recorder;
 mod ring;
 mod script;
 mod shell;
+mod source;
 mod starting;
 mod timeline;
 mod tracefs;
@@ -67,6 +70,8 @@ pub struct Step {
     pub seconds: f64,
     /// Its status; `None` while it runs.
     pub exit_code: Option<i32>,
+    /// Whether it failed and the script did not deal with that.
+    pub has_failed: bool,
 }
 
 /// All that was recorded.
@@ -76,7 +81,7 @@ pub struct Summary {
     pub unavailable: Option<String>,
     /// How many top-level commands have ended.
     pub count: u64,
-    /// The first and the latest of them, 100 at most.
+    /// The first and the latest of them, 1,000 at most.
     pub steps: Vec<Step>,
     /// Those that failed and that the script did not deal with, the first 100.
     pub failed: Vec<Step>,

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 /// Most steps kept: the first half of them from the start, the rest the latest.
-const MOST_STEPS: usize = 100;
+const MOST_STEPS: usize = 1000;
 
 /// Most failed steps kept.
 const MOST_FAILED: usize = 100;
@@ -45,6 +45,8 @@ pub struct Done {
     pub ended: Moment,
     /// With what status.
     pub exit_code: i32,
+    /// Whether that is a failure which the script did not deal with.
+    pub has_failed: bool,
 }
 
 /// What has been recorded so far.
@@ -69,7 +71,7 @@ pub struct Record {
 impl Record {
     /// Adds a step.
     pub fn add(&mut self, ran: Ran, ended: Moment, exit_code: i32, failed: bool) {
-        let done = Done { ran, ended, exit_code };
+        let done = Done { ran, ended, exit_code, has_failed: failed };
         self.count += 1;
         if failed {
             self.failed_count += 1;

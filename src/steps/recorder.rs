@@ -1,13 +1,13 @@
 //! The recording while the script runs.
 
 use std::os::fd::BorrowedFd;
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, Instant};
 
-use super::budget::{Budget, Verdict};
-use super::buffers::{Buffers, Drained};
+use super::buffers::Drained;
 use super::clock::Clock;
 use super::event::{Event, What};
-use super::record::Moment;
+use super::hook::{self, Hook};
+use super::source::Source;
 use super::timeline::Timeline;
 use super::{Step, Summary};
 
@@ -17,23 +17,33 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// A recording.
 #[derive(Debug)]
 pub struct Recorder {
-    buffers: Buffers,
+    source: Source,
     timeline: Timeline,
     waiting: Vec<Event>,
     clock: Clock,
     next: Option<Instant>,
-    // Last: its keeper can remove the instance only when the buffers' files are closed.
-    budget: Budget,
 }
 
 impl Recorder {
-    /// Begins with probes that are in.
-    pub(super) fn new(buffers: Buffers, timeline: Timeline, budget: Budget) -> Self {
-        let clock = Clock::now();
-        let mut recorder = Self { buffers, timeline, waiting: Vec::new(), clock, next: None, budget };
+    /// Begins with a source that is ready.
+    pub(super) fn new(source: Source, timeline: Timeline) -> Self {
+        let mut recorder = Self { source, timeline, waiting: Vec::new(), clock: Clock::now(), next: None };
         // Tells the timeline who we are, and the clock what time it is, before anything is forked.
         recorder.pump();
         recorder
+    }
+
+    /// Records what the hook writes while a bash runs this script.
+    pub fn of_hook(hook: Hook, script: &[u8]) -> Self {
+        Self::new(Source::Hook(hook), Timeline::new(script))
+    }
+
+    /// The hook, if that is the source.
+    pub fn hook(&mut self) -> Option<&mut Hook> {
+        match &mut self.source {
+            Source::Hook(hook) => Some(hook),
+            Source::Probes { .. } => None,
+        }
     }
 
     /// Names the script's first process. Its events may already wait; they are read after this.
@@ -43,32 +53,23 @@ impl Recorder {
 
     /// What becomes readable when events wait; nothing during the pause after a [`Recorder::pump`].
     pub fn poll_fd(&self) -> Option<BorrowedFd<'_>> {
-        self.next.is_none().then(|| self.buffers.poll_fd())
+        self.next.is_none().then(|| self.source.poll_fd())
     }
 
     /// When to call [`Recorder::pump`] next without being woken.
     pub fn next_wakeup(&self) -> Option<Instant> {
-        [self.next, self.budget.next_look()].into_iter().flatten().min()
+        [self.next, self.source.next_look()].into_iter().flatten().min()
     }
 
     /// Reads what is there. Cheap to call early or for nothing.
     pub fn pump(&mut self) {
-        // The marker tells the time on the buffer's clock, and how far the reading below is complete: what
-        // another processor writes meanwhile may be older than something just read, but not than the marker.
-        let (instant, system) = (Instant::now(), SystemTime::now());
-        self.buffers.mark();
         let held_back = self.waiting.len();
-        let drained = self.buffers.read(&mut self.waiting);
-        let marker = self.waiting.iter().rev().find(|event| event.what == What::Marker).map(|event| event.time);
-        if let Some(time) = marker {
-            self.clock = Clock { moment: Moment(time), instant, system };
-        }
-        if self.budget.look(&self.buffers) == Verdict::Paused {
-            self.timeline.record.note("a loop came by so often that some commands were not watched");
-        }
+        let reading = self.source.read(&mut self.waiting);
+        self.clock = reading.clock.unwrap_or(self.clock);
+        self.source.keep_within_budget(&mut self.timeline.record);
         let quiet = held_back == 0 && self.waiting.iter().all(|event| event.what == What::Marker);
-        self.deliver(marker.unwrap_or(u64::MAX));
-        self.next = match (drained, quiet) {
+        self.deliver(reading.complete_to);
+        self.next = match (reading.drained, quiet) {
             (Drained::Partly, _) => Some(Instant::now()),
             (Drained::Wholly, false) => Some(Instant::now() + PAUSE),
             (Drained::Wholly, true) => None,
@@ -92,34 +93,39 @@ impl Recorder {
         self.timeline.record.failed.iter().map(|done| self.clock.done(done)).collect()
     }
 
-    /// Ends the recording. The probes are taken out by the keeper, after this has returned.
-    pub fn finish(mut self) -> Summary {
-        self.buffers.stop();
+    /// The steps that ended so far, the first and the latest.
+    pub fn steps(&self) -> Vec<Step> {
+        self.timeline.record.steps().map(|done| self.clock.done(done)).collect()
+    }
+
+    /// Ends the recording. `status` is what the script's own shell exited with, if it ended by itself: the hook
+    /// cannot know. The probes are taken out by the keeper, after this has returned.
+    pub fn finish(mut self, status: Option<i32>) -> Summary {
+        self.source.stop();
         self.pump();
-        while matches!(self.buffers.read(&mut self.waiting), Drained::Partly) {
+        while matches!(self.source.read(&mut self.waiting).drained, Drained::Partly) {
             self.deliver(u64::MAX);
         }
         self.deliver(u64::MAX);
+        if let Some(status) = status {
+            self.timeline.script_ended(hook::now(), status);
+        }
         let unfinished = self.current();
-        let lost_events = self.buffers.lost_events();
-        let Self { timeline, clock, buffers, .. } = self;
+        let Self { source, timeline, clock, .. } = self;
         let mut record = timeline.record;
         if record.unseen > 0 {
-            let unseen = record.unseen;
-            record.note(&format!(
-                "{unseen} commands are counted but were not seen: the kernel had no room for their events"
-            ));
+            let (unseen, why) = (record.unseen, source.why_missed());
+            record.note(&format!("{unseen} commands are counted but were not seen: {why}"));
         }
-        if buffers.torn() {
-            record.note("some of the kernel's pages could not be read");
-        }
+        let why_unseen = source.why_unseen();
+        let lost_events = source.end(&mut record);
         let steps: Vec<Step> = record.steps().map(|done| clock.done(done)).collect();
         let left_out = record.count.saturating_sub(record.unseen + steps.len() as u64);
         if left_out > 0 {
             record.note(&format!("{left_out} commands between the first and the latest are left out of the list"));
         }
         Summary {
-            unavailable: (!record.seen).then(|| "the script's bash did not come by the probes".to_owned()),
+            unavailable: (!record.seen).then(|| why_unseen.to_owned()),
             count: record.count,
             steps,
             failed: record.failed.iter().map(|done| clock.done(done)).collect(),

@@ -119,6 +119,43 @@ impl Script {
         self.units.get(index).filter(|unit| unit.first_line <= last)
     }
 
+    /// The top-level command that this line is part of.
+    pub fn unit_at(&self, line: u32) -> Option<&Unit> {
+        let index = self.units.partition_point(|unit| unit.last_line < line);
+        self.units.get(index).filter(|unit| unit.is_at(line))
+    }
+
+    /// Whether a command is the definition of a function.
+    pub fn defines_function(&self, unit: &Unit) -> bool {
+        let text = self.text.get(unit.span.clone()).unwrap_or_default();
+        let text = text.split(|byte| *byte == b'\n').next().unwrap_or_default();
+        let name = text.split(|byte| byte.is_ascii_whitespace() || *byte == b'(').next().unwrap_or_default();
+        let after = text.get(name.len()..).unwrap_or_default().trim_ascii_start();
+        name == b"function"
+            || !name.is_empty()
+                && after.strip_prefix(b"(").is_some_and(|rest| rest.trim_ascii_start().starts_with(b")"))
+    }
+
+    /// Whether a command is `( … )`.
+    pub fn is_subshell(&self, unit: &Unit) -> bool {
+        self.text.get(unit.span.clone()).is_some_and(|text| text.starts_with(b"(") && !text.starts_with(b"(("))
+    }
+
+    /// Whether a command is one simple command and nothing else, so that its status is that command's.
+    pub fn is_plain(&self, unit: &Unit) -> bool {
+        let [List { pipelines, .. }] = &unit.lists[..] else { return false };
+        let [pipeline] = &pipelines[..] else { return false };
+        let is_simple = self.commands.iter().any(|command| command.words.first() == Some(&pipeline.word));
+        is_simple && !pipeline.piped && !pipeline.negated && !self.defines_function(unit)
+    }
+
+    /// Whether a command ends with `&`.
+    pub fn is_in_background(&self, unit: &Unit) -> bool {
+        let text = self.text(unit);
+        let line = text.lines().next().unwrap_or_default().trim_end();
+        line.ends_with('&') && !line.ends_with("&&")
+    }
+
     /// The command after this one.
     pub fn unit_after(&self, unit: &Unit) -> Option<&Unit> {
         let index = self.units.partition_point(|other| other.first_line <= unit.first_line);
@@ -265,6 +302,11 @@ impl Command {
 }
 
 impl Unit {
+    /// Whether a line is one of its.
+    pub fn is_at(&self, line: u32) -> bool {
+        (self.first_line..=self.last_line).contains(&line)
+    }
+
     /// Sets where the unit begins or, again and again, where it ends.
     pub fn extend(&mut self, span: Range<usize>, first_line: u32, last_line: u32) {
         if self.first_line == 0 {

@@ -2,7 +2,7 @@
 
 use std::rc::Rc;
 
-use super::event::{Hit, Input};
+use super::event::{Builtin, Hit, Input};
 use super::record::{self, Moment, Ran};
 use super::script::{BlockText, Means, Script};
 
@@ -24,6 +24,21 @@ pub struct Shell {
     pub inner_failed_with: Option<i32>,
     /// How often each block of the current step has been given to a shell.
     pub given: Vec<usize>,
+    /// What is known of it by the hook, if it is.
+    pub hooked: Option<Hooked>,
+}
+
+/// A shell as the hook tells of it.
+#[derive(Debug)]
+pub struct Hooked {
+    /// When it read the hook.
+    pub began: u64,
+    /// How many lines it has written.
+    pub lines: u32,
+    /// What its last simple command was.
+    pub last: Builtin,
+    /// The hook has gone from it.
+    pub is_blind: bool,
 }
 
 #[derive(Debug)]
@@ -43,6 +58,24 @@ pub struct Mark {
 }
 
 impl Shell {
+    /// One of which nothing has been seen yet.
+    pub fn new(id: u64, pid: u32, input: Input, script: Rc<Script>, block: Option<Block>) -> Self {
+        Self {
+            id,
+            pid,
+            load_address: 0,
+            input,
+            script,
+            block,
+            mark: None,
+            fork: None,
+            failed_with: None,
+            inner_failed_with: None,
+            given: Vec::new(),
+            hooked: None,
+        }
+    }
+
     pub fn address_agrees(&self, hit: &Hit) -> bool {
         let counts_on = match self.input {
             Input::CommandString => true,
@@ -93,6 +126,17 @@ impl Shell {
         let block = blocks.iter().min_by_key(|block| uses(block))?;
         self.given.push(block.command);
         Some(self.script.inner(block))
+    }
+
+    /// The text for a shell started somewhere in a function, if there is but one.
+    pub fn only_text_in_functions(&self, means: Means) -> Option<Script> {
+        let blocks = self.script.blocks(0..u32::MAX, means);
+        let mut inside = blocks.iter().filter(|block| {
+            let line = self.script.commands[block.command].line;
+            self.script.unit_at(line).is_some_and(|unit| self.script.defines_function(unit))
+        });
+        let only = inside.next().filter(|_| inside.next().is_none())?;
+        Some(self.script.inner(only))
     }
 }
 

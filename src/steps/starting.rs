@@ -15,6 +15,7 @@ use super::event::Formats;
 use super::keeper::{Keeper, PREFIX, Target};
 use super::probes::Plan;
 use super::recorder::Recorder;
+use super::source::Source;
 use super::timeline::Timeline;
 use super::tracefs::Tracefs;
 use super::{Unavailable, Watch};
@@ -81,7 +82,8 @@ impl Starting {
             timeline.record.note(&format!("this bash has no {missing}"));
         }
         let strings = targets.iter().any(|target| target.strings);
-        Ok(Recorder::new(buffers, timeline, Budget::new(keeper, &name, strings)))
+        let budget = Budget::new(keeper, &name, strings);
+        Ok(Recorder::new(Source::Probes { buffers: Box::new(buffers), budget: Box::new(budget) }, timeline))
     }
 }
 

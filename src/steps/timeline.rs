@@ -1,5 +1,7 @@
 //! Events in order of time turned into steps.
 
+mod hooked;
+
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 
@@ -76,6 +78,7 @@ impl Timeline {
             What::Marker => self.own = Some(event.pid),
             What::Forked { child } => self.forked(event.pid, child),
             What::Hit(hit) => self.hit(event.pid, event.time, &hit),
+            What::Hooked { entry, user } => self.hooked(event.pid, event.time, entry, user),
         }
     }
 
@@ -132,6 +135,9 @@ impl Timeline {
                 self.shells.push(shell);
                 self.follow(self.shells.len() - 1, time, hit);
             }
+            // `sudo -i bash` runs a login shell with `-c bash`, which no text of the script's is for. What it
+            // starts is what the step is about.
+            None if hit.input == Input::CommandString => {}
             None => self.remember_unrecorded(pid),
         }
     }
@@ -172,19 +178,7 @@ impl Timeline {
 
     fn shell(&mut self, pid: u32, hit: &Hit, script: Rc<Script>, block: Option<Block>) -> Shell {
         self.next_id += 1;
-        Shell {
-            id: self.next_id,
-            pid,
-            load_address: hit.load_address,
-            input: hit.input,
-            script,
-            block,
-            mark: None,
-            fork: None,
-            failed_with: None,
-            inner_failed_with: None,
-            given: Vec::new(),
-        }
+        Shell { load_address: hit.load_address, ..Shell::new(self.next_id, pid, hit.input, script, block) }
     }
 
     fn follow(&mut self, index: usize, time: u64, hit: &Hit) {
@@ -292,7 +286,9 @@ impl Timeline {
         let mut shell = self.shells.iter().find(|shell| shell.block.is_none())?;
         while let Some(inner) = self.shells.iter().rev().find(|inner| {
             inner.block.as_ref().is_some_and(|block| {
-                block.parent == shell.id && shell.mark.is_some_and(|mark| mark.line == block.after_line)
+                block.parent == shell.id
+                    && shell.mark.is_some_and(|mark| mark.line == block.after_line)
+                    && inner.mark.is_some()
             })
         }) {
             shell = inner;

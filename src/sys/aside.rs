@@ -15,14 +15,14 @@ use nix::{
     poll::{PollFd, PollFlags, ppoll},
     sys::{
         signal::Signal,
-        wait::{WaitPidFlag, waitpid},
+        wait::{WaitPidFlag, WaitStatus, waitpid},
     },
     unistd::Pid,
 };
 use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
-    channel::{self, Channel, Received},
+    channel::{self, Channel, Received, Sent},
     descriptors, fork, signals,
 };
 
@@ -109,6 +109,63 @@ fn wait<T: DeserializeOwned>(
             Err(errno) => return Err(errno.into()),
         }
         stop_is_asked = polls.get(1).is_some_and(|poll| poll.any() == Some(true));
+    }
+}
+
+/// Does `job` for each of `items` in a process of its own. `None` for one that takes longer than `patience`: that
+/// process is killed, and another one goes on behind it. After the second such one there is no more patience.
+pub fn each<T: Serialize + DeserializeOwned>(
+    name: &std::ffi::CStr,
+    items: &[i32],
+    patience: Duration,
+    job: impl Fn(i32) -> T,
+) -> Vec<Option<T>> {
+    const MOST_LATE: u32 = 2;
+    let mut results = Vec::with_capacity(items.len());
+    let mut late = 0;
+    while results.len() < items.len() && late < MOST_LATE {
+        let rest = &items[results.len()..];
+        let Ok((answers, question)) = channel::pair::<(), T>() else { break };
+        let made = fork::spawn(|| {
+            descriptors::close_all_but(&[question.as_fd()]);
+            detach(name);
+            for item in rest {
+                let result = job(*item);
+                while question.send(&result, None) == Sent::Full {
+                    let mut polls = [PollFd::new(question.as_fd(), PollFlags::POLLOUT)];
+                    let _ = ppoll(&mut polls, None, None);
+                }
+            }
+            0
+        });
+        let Ok(pid) = made else { break };
+        drop(question);
+        let is_through = loop {
+            if results.len() == items.len() {
+                break true;
+            }
+            match wait(&answers, Some(Instant::now() + patience), None) {
+                Ok(Answer::Done(result, _)) => results.push(Some(result)),
+                Ok(Answer::TooLate | Answer::StopAsked | Answer::Died) | Err(_) => break false,
+            }
+        };
+        if !is_through {
+            late += 1;
+            results.push(None);
+            let _ = nix::sys::signal::kill(pid, Signal::SIGKILL);
+        }
+        reap_soon(pid);
+    }
+    results.resize_with(items.len(), || None);
+    results
+}
+
+/// Collects the exit status of a child that was killed or is done, and gives up on one that cannot die.
+fn reap_soon(pid: Pid) {
+    const LONGEST: Duration = Duration::from_millis(200);
+    let until = Instant::now() + LONGEST;
+    while matches!(waitpid(pid, Some(WaitPidFlag::WNOHANG)), Ok(WaitStatus::StillAlive)) && Instant::now() < until {
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 

@@ -27,7 +27,9 @@ impl User {
             return None;
         }
         let here = || lines("/etc/passwd").find_map(|line| Self::parse(&line).filter(|user| user.name == name));
-        here().or_else(|| getent("passwd", name).and_then(|line| Self::parse(&line)))
+        // To getent a number is a user id, which is nobody's name.
+        let is_number = name.bytes().all(|byte| byte.is_ascii_digit());
+        here().or_else(|| getent("passwd", name).filter(|_| !is_number).and_then(|line| Self::parse(&line)))
     }
 
     /// The login name of a user id, or the number where it has none. Asks no directory service: it is

@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 
 use crate::support::{
     Place, Room, SUITES,
-    setup::{IDENTITY, Request, run, run_call, run_with},
+    setup::{IDENTITY, Request, outcomes, run, run_call, run_with},
+    wait_until,
 };
 
 const NAMES: &str = "echo $CI_RESOURCE_GROUP $CI_WORKSPACE $CI_NAME $CI_LOCAL_UBUNTU_USER";
@@ -45,15 +46,16 @@ fn the_environment_is_as_promised_and_nothing_is_inherited() {
 #[test]
 fn the_machines_variables_are_those_that_pam_gives_a_login() {
     let text = "PATH=\"/opt/conda/bin:/usr/bin:/bin\"\nLANG=de_DE.UTF-8\nexport A=\"two words\"\n  B='x' # comment\nC=a#b\n\
-                D=$HOME\nE=\nF-G=bad\nH=say \"hi\"\n#I=no\nJ\n";
+                D=$HOME\nE=\nF-G=bad\nH=say \"hi\"\n#I=no\nJ\nK=one\\\n  two\nL=cr\r\nM='it''s\"\nN= blank \nO=\"\"\n";
     let room = Room::new("bookworm");
     room.write("/etc/environment", text, 0o644);
-    let show = "env | grep -E '^(PATH|LANG|[A-J](-G)?)=' | sort";
+    let show = "env | grep -aE '^(PATH|LANG|[A-O](-G)?)=' | sort";
     let found = run(&room, &Request::creation(show)).ok();
     // The oracle: pam_env itself, on its way into a program that changes nothing.
     let login = room.bash(&format!("sudo -u azureuser env -u PATH true; su azureuser -s /bin/bash -c \"{show}\""));
     let [found, login] = [found, login.ok()].map(|text| parsed(&text));
-    for name in ["LANG", "A", "B", "C", "D", "E", "H"] {
+    for name in ["LANG", "A", "B", "C", "D", "E", "H", "K", "L", "M", "N", "O"] {
+        assert!(login.contains_key(name), "{name}: {login:?}");
         assert_eq!(found.get(name), login.get(name), "{name}: {found:?} {login:?}");
     }
     assert_eq!(found.get("PATH").map(String::as_str), Some("/opt/conda/bin:/usr/bin:/bin"));
@@ -144,6 +146,20 @@ fn a_machine_without_etc_environment_gets_one_that_everybody_may_read() {
     room.bash("rm -f /etc/environment").ok();
     run(&room, &Request::creation("true")).ok();
     assert_eq!(room.bash("stat -c '%a %U' /etc/environment").ok(), "644 root\n");
+    // One on which nothing can be written runs its script all the same.
+    room.bash(
+        "rm /etc/environment /etc/sudoers.d/zzz-ci-setup-agent; mount --bind /etc /etc; mount -o remount,ro,bind /etc",
+    )
+    .ok();
+    let ran = run_with(&room, &Request::creation(NAMES), &["--rerun", "--json"]);
+    let outcome = outcomes(&ran).remove(0);
+    let warnings = outcome["warnings"].as_array().expect("warnings").iter().map(|one| one["code"].as_str());
+    assert_eq!(
+        warnings.collect::<Vec<_>>(),
+        [Some("environment-not-published"), Some("sudoers-not-written")],
+        "{ran:?}"
+    );
+    assert_eq!((ran.code, outcome["output"]["bytes"].as_u64()), (0, Some(VALUES.len() as u64)), "{ran:?}");
 }
 
 #[test]
@@ -153,6 +169,48 @@ fn variables_of_the_config_file_reach_the_script() {
     room.write("/etc/ci-setup-agent/config.toml", config, 0o600);
     let ran = run(&room, &Request::creation("echo $MLFLOW_TRACKING_URI; echo $https_proxy"));
     assert_eq!(ran.ok(), "azureml://x?a=b c\nhttp://proxy:3128\n");
+}
+
+/// Holds a lock of apt or dpkg, as these do, until `/root/release` is there.
+fn hold(room: &Room, lock: &str) {
+    let program = format!(
+        "use Fcntl; my $whole = pack('s s x![q] q q i x4', F_WRLCK, 0, 0, 0, 0); open(my $f, '>>', '{lock}') or die; \
+         fcntl($f, F_SETLK, $whole) or die; open(my $held, '>', '/root/held'); close $held; \
+         select(undef, undef, undef, 0.05) until -e '/root/release'"
+    );
+    room.bash("rm -f /root/held /root/release").ok();
+    drop(room.spawn(["perl", "-e", &program]));
+    wait_until("the lock to be held", || room.read("/root/held").ok_or("not held"));
+}
+
+#[test]
+fn a_script_that_names_apt_waits_for_its_locks_and_apt_itself_does_so_in_any_other() {
+    let room = Room::new("bookworm");
+    hold(&room, "/var/lib/apt/lists/lock");
+    let running = run_call(&room, &Request::creation("echo start # apt-get update"), &["--json"]).spawn();
+    let waits = || if running.stderr().contains("note: waiting for `perl`") { Ok(()) } else { Err(running.stderr()) };
+    wait_until("the run to wait", waits);
+    // Longer than the script itself takes: none of it counts.
+    const WAIT: f64 = 3.0;
+    std::thread::sleep(std::time::Duration::from_secs_f64(WAIT));
+    assert_eq!(running.stdout(), "");
+    room.write("/root/release", "", 0o644);
+    let outcome = outcomes(&running.wait()).remove(0);
+    assert_eq!((&outcome["state"], &outcome["warnings"][0]["code"]), (&"succeeded".into(), &"waited-for-apt".into()));
+    let told = outcome["warnings"][0]["message"].as_str().expect("a message");
+    assert!(told.contains("`perl` (pid ") && told.contains("/var/lib/apt/lists/lock"), "{told}");
+    assert!(outcome["elapsedSeconds"].as_f64().is_some_and(|seconds| seconds < WAIT), "{outcome:#}");
+
+    // Its name is nowhere in this text.
+    hold(&room, "/var/lib/dpkg/lock-frontend");
+    let request = Request::creation("a=ap; ${a}t-get -y remove no-such-package; echo end");
+    let running = run_call(&room, &request, &["--rerun"]).spawn();
+    wait_until("apt to wait", || {
+        if running.stdout().contains("Waiting for cache lock") { Ok(()) } else { Err(running.stdout()) }
+    });
+    room.write("/root/release", "", 0o644);
+    let ran = running.wait();
+    assert!(ran.stdout.ends_with("end\n") && !ran.stderr.contains("waiting for"), "{ran:?}");
 }
 
 #[test]

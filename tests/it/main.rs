@@ -1,12 +1,15 @@
 //! Tests of the real program.
 
+mod agent_log;
 mod check;
 mod cli;
 mod environment;
 mod exit_codes;
 mod harness;
+mod logs;
 mod once;
 mod package;
+mod page;
 mod places;
 mod records;
 mod rehearsal;
@@ -16,5 +19,6 @@ mod share;
 mod steps;
 mod supervision;
 mod support;
+mod terminal;
 
 faultfs::share_server!();

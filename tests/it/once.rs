@@ -131,6 +131,9 @@ fn creation_may_fetch_the_startup_script() {
 fn a_captured_disk_under_another_name_is_another_instance() {
     let room = Room::new("bookworm");
     run(&room, &both()).ok();
+    // The first one has something left for `sync`.
+    let lost = ["--rerun", "--share", "/srv/lost", "--share-wait", "0", "--flush-wait", "0"];
+    assert_eq!(run_with(&room, &Request::creation_at("x.sh"), &lost).code, 125);
     let words = ["ci-setup-agent", "run", "-", "--name", "ci-2", "--share", SHARE];
     let call = |words: &[&str]| {
         let words = words.iter().chain(&IDENTITY[..4]).map(|word| (*word).to_owned()).collect::<Vec<_>>();
@@ -138,6 +141,7 @@ fn a_captured_disk_under_another_name_is_another_instance() {
     };
     assert_eq!(call(&words), "creation\nstartup\n");
     assert_eq!(call(&words), "");
+    assert_eq!(room.run(["ci-setup-agent", "sync", "--json"]).ok(), "", "no run of the other instance");
     assert_eq!(run_with(&room, &both(), &["--share", SHARE]).ok(), "", "the first one is remembered");
 }
 
@@ -186,6 +190,28 @@ fn a_second_caller_waits_for_the_first_and_a_signal_ends_its_wait_alone() {
     assert_eq!(third.code, 143, "{third:?}");
     room.write("/root/go", "", 0o644);
     assert_eq!((first.wait().code, second.wait().code), (5, 5));
+}
+
+#[test]
+fn a_run_within_a_run_is_refused_instead_of_waiting_for_itself() {
+    let room = Room::new("bookworm");
+    let inner = Request::creation("echo c >> /root/marks").text();
+    room.write("/root/inner.json", inner, 0o600);
+    let call = format!("ci-setup-agent run /root/inner.json {}", IDENTITY.join(" "));
+    // Through sudo, too; with a state directory of its own it is another matter.
+    let script = format!(
+        "{call} --json; echo $?; sudo {call} --json; echo $?; {call}; echo $?; {call} --state /root/other; echo $?\n\
+         ci-setup-agent try /dev/null; echo $?\nsudo -u azureuser -i <<< 'sudo {call}; echo $?'"
+    );
+    let ran = run(&room, &Request::creation(script));
+    let lines: Vec<&str> = ran.stdout.lines().filter(|line| !line.contains(':') || line.starts_with('{')).collect();
+    for line in [lines[0], lines[2]] {
+        let outcome: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{ran:?}"));
+        assert_eq!((&outcome["state"], &outcome["error"]["code"]), (&"rejected".into(), &"nested-run".into()));
+    }
+    let codes = [lines[1], lines[3], lines[4], lines[5], lines[6], lines[7]];
+    assert_eq!(codes, ["125", "125", "125", "0", "126", "125"], "{ran:?}");
+    assert_eq!((ran.code, marks(&room).as_str()), (0, "c"), "{ran:?}");
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod generated;
 mod lab;
 mod machines;
 mod removal;
+mod scripts;
 mod upgrade;
 
 use std::collections::BTreeSet;

@@ -6,7 +6,7 @@ use std::process::Stdio;
 use crate::support::{
     Place, Room, SHARE, SUITES,
     call::Ran,
-    setup::{IDENTITY, Request, only, outcome_in, run, run_call, run_with, runs},
+    setup::{IDENTITY, Request, mirrors, only, outcome_in, run, run_call, run_with, runs},
 };
 
 const VIEW: &str = "/home/azureuser/cloudfiles/code";
@@ -88,6 +88,12 @@ fn the_first_line_names_the_interpreter_and_otherwise_it_is_bash() {
         ("#!/bin/sh\necho sh=$BASH", "sh=\n".into()),
         ("#!/usr/bin/env bash\necho $BASH_VERSION | cut -c1", "5\n".into()),
         ("#!/bin/bash -eu\nfalse\necho no", String::new()),
+        ("#!/usr/bin/env -S bash -e\necho $0 $2\nfalse\necho no", format!("{own} y z\n")),
+        // A copy in which the line ends were put right still is the script by its name.
+        ("#!/bin/bash\r\n[[ ${BASH_SOURCE[0]} == $0 ]] && echo $BASH_SOURCE\r\n", format!("{own}\n")),
+        ("#!/usr/bin/env -S bash -e\r\necho $0 $2\r\nfalse\r\necho no", format!("{own} y z\n")),
+        ("#!/bin/sh -e\r\necho $0 $2\r\nfalse\r\necho no", format!("{own} y z\n")),
+        ("#!/usr/bin/env sh\r\ntrap 'echo bye' EXIT\r\necho $0 $2; exit 3\r\n", format!("{own} y z\nbye\n")),
         ("#! /usr/local/bin/tell  a b \n", format!("(a b)({own})(x)(y z)")),
         ("#!/usr/bin/perl\nprint \"perl $0 @ARGV\"", format!("perl {own} x y z")),
         ("#!/bin/bash\r\necho ok\r\n", "ok\n".into()),
@@ -121,10 +127,20 @@ fn a_script_gets_no_input_a_session_of_its_own_and_umask_022() {
     let room = Room::new("bookworm");
     let script = "readlink /proc/$$/fd/0; cat | wc -c; umask; ulimit -c\n\
                   [ $(ps -o sid= $$) = $$ ] && [ $(ps -o pgid= $$) = $$ ] && echo own; [ -t 1 ] || echo no terminal";
-    let words = ["bash", "-c", "umask 077; ulimit -c 0; exec ci-setup-agent run /root/request.json \"$@\"", "-"];
+    let words = [
+        "bash",
+        "-c",
+        "mkdir -m 755 /var/lib/ci-setup-agent; umask 077; ulimit -c 0; exec ci-setup-agent run /root/request.json \"$@\"",
+        "-",
+    ];
     room.write("/root/request.json", Request::creation(script).text(), 0o600);
     let call = room.call(words.into_iter().chain(IDENTITY).map(str::to_owned)).input("typed");
     assert_eq!(call.run().ok(), "/dev/null\n0\n0022\n0\nown\nno terminal\n");
+    // What the caller's mask says is nothing to those who read the share.
+    let folder = only(mirrors(&room, "creation"));
+    let modes =
+        room.bash(&format!("stat -c %a /var/lib/ci-setup-agent {folder} {folder}/output.log {folder}/outcome.json"));
+    assert_eq!(modes.ok(), "700\n755\n644\n644\n");
 }
 
 #[test]

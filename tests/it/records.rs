@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::steps::recorded_run;
 use crate::support::{
     Place, Room, SHARE,
     setup::{Request, assert_error_and_hint, mirrors, only, outcome_in, run, run_call, run_with, runs},
@@ -36,6 +37,9 @@ fn status_lists_all_runs_and_tells_of_one() {
     assert_eq!(one, outcome_in(&room, startup));
     let detail = room.run(["ci-setup-agent", "status", &id_of(startup)]).ok();
     assert!(detail.contains("failed, exit code 6") && detail.contains("hint"), "{detail}");
+    for row in ["error ", "printed     | startup", "next        ci-setup-agent run --rerun --only startup"] {
+        assert!(detail.lines().any(|line| line.starts_with(row)), "{row}: {detail}");
+    }
     let waited = room.run(["ci-setup-agent", "status", "--wait"]);
     assert_eq!(waited.code, 6, "{waited:?}");
 }
@@ -128,4 +132,98 @@ fn sync_finishes_what_a_run_could_not_bring_to_the_share() {
     assert_eq!(room.read(format!("{mirror}/output.log")).as_deref(), Some("after\n"));
     let outcome = outcome_in(&room, &only(runs(&room)));
     assert_eq!((&outcome["output"]["mirror"], &outcome["output"]["mirroredBytes"]), (&"current".into(), &6.into()));
+}
+
+#[test]
+fn steps_and_the_times_of_the_output_are_kept_beside_it() {
+    let room = Room::new("bookworm");
+    let script = "echo one\nsudo -u azureuser -i <<'END'\nnosuch\nEND\nfalse || echo two\n";
+    let (code, outcome) = recorded_run(&room, &Request::creation(script), "auto", &[]);
+    assert_eq!(code, 0);
+    let folder = format!("/var/lib/ci-setup-agent/runs/{}", outcome["runId"].as_str().expect("an id"));
+    let list: Value = serde_json::from_str(&room.read(format!("{folder}/steps.json")).expect("steps")).expect("JSON");
+    let told: Vec<String> = list["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .map(|step| format!("{} {} {} {}", step["line"], step["block"]["line"], step["exitCode"], step["hasFailed"]))
+        .collect();
+    assert_eq!(told, ["1 null 0 false", "3 1 127 true", "2 null 127 false", "5 null 0 false"], "{list:#}");
+    assert_eq!(list["count"], 4);
+
+    let times = std::fs::read(room.path(format!("{folder}/output.times"))).expect("times");
+    let bytes = outcome_in(&room, &folder)["output"]["bytes"].as_u64().expect("bytes");
+    assert_eq!(times.len() % 16, 0);
+    assert_eq!(times[times.len() - 8..], bytes.to_le_bytes(), "the last record is of the whole output");
+}
+
+#[test]
+fn status_tells_the_command_that_failed_what_it_printed_and_what_to_do() {
+    let room = Room::new("bookworm");
+    let script = "echo one\nsleep 1\nsudo -u azureuser -i <<'END'\nnosuch\nEND\nsleep 1\necho three\nexit 3\n";
+    assert_eq!(run(&room, &Request::creation(script)).code, 3);
+    let id = id_of(&only(runs(&room)));
+    let table = room.run(["ci-setup-agent", "status"]).ok();
+    let rows: Vec<&str> = table.lines().collect();
+    assert!(rows[0].starts_with("RUN ") && rows[0].ends_with(" WHY") && rows.len() == 2, "{table}");
+    assert!(rows[1].starts_with(&format!("{id}  failed ")) && rows[1].contains(" ago "), "{table}");
+    assert!(rows[1].ends_with(" line 4 (azureuser 1): nosuch (127)"), "{table}");
+
+    let detail = room.run(["ci-setup-agent", "status", &id]).ok();
+    for begin in [
+        "why         line 4 (azureuser 1): `nosuch` failed with 127 after ",
+        "failed      line 4 (azureuser 1): `nosuch` with 127",
+        "script      inline, ",
+        "took        ",
+        "copy        complete in Logs/ci-1/creation/",
+        &format!("next        ci-setup-agent logs {id} --failed"),
+        "next        ci-setup-agent run --rerun --only creation",
+    ] {
+        assert!(detail.lines().any(|line| line.starts_with(begin)), "{begin}: {detail}");
+    }
+    let printed: Vec<&str> = detail.lines().filter(|line| line.contains("| ")).collect();
+    assert_eq!(printed.len(), 1, "only what that command printed: {detail}");
+    assert!(printed[0].starts_with("printed     | ") && printed[0].ends_with("nosuch: command not found"), "{detail}");
+
+    // Who only sees the share is told what is there.
+    let detail = room.call(["ci-setup-agent", "status", &id]).user("datasci").run().ok();
+    assert!(detail.contains("\nfailed      line 4 (azureuser 1): `nosuch` with 127\n"), "{detail}");
+    assert!(
+        detail.contains("\n            | three\n") && detail.contains(&format!("sudo ci-setup-agent logs {id}")),
+        "{detail}"
+    );
+}
+
+#[test]
+fn at_a_timeout_status_names_the_command_and_the_processes() {
+    let room = Room::new("bookworm");
+    let request = Request::creation("echo one\nsleep 1000\n").with("timeout", "0.5");
+    assert_eq!(run(&room, &request).code, 124);
+    let id = id_of(&only(runs(&room)));
+    let table = room.run(["ci-setup-agent", "status"]).ok();
+    assert!(table.ends_with(" line 2: sleep 1000\n"), "{table}");
+    let detail = room.run(["ci-setup-agent", "status", &id]).ok();
+    for holds in ["timedOut, exit code 124", "why         line 2: `sleep 1000` was ended after ", "root sleep 1000, "] {
+        assert!(detail.contains(holds), "{holds}: {detail}");
+    }
+}
+
+#[test]
+fn in_a_log_waiting_says_a_sentence_now_and_then() {
+    let room = room();
+    let folder = runs(&room).pop().expect("a run");
+    let mut outcome = outcome_in(&room, &folder);
+    // As a run leaves it that has been at it for some time.
+    let began = std::time::SystemTime::now() - std::time::Duration::from_millis(118_500);
+    outcome["state"] = "running".into();
+    outcome["startedAt"] = humantime::format_rfc3339_millis(began).to_string().into();
+    outcome["steps"]["current"] =
+        serde_json::json!({"line": 42, "block": null, "command": "pip install torch", "seconds": 70.0});
+    room.write(format!("{folder}/outcome.json"), outcome.to_string(), 0o600);
+    let waiting = room.spawn(["ci-setup-agent", "status", "--wait", &id_of(&folder)]);
+    let said = wait_until("a sentence", || Some(waiting.stderr()).filter(|said| !said.is_empty()).ok_or("none"));
+    assert!(said.starts_with("note: still running after 2m, 13m left: line 42 `pip install torch` for 1m "), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    waiting.signal(nix::sys::signal::Signal::SIGTERM);
+    assert_eq!(waiting.wait().code, 143);
 }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::support::{
     Place, Room,
     call::{Call, Ran},
-    setup::{Request, assert_error_and_hint, assert_valid, outcomes, run_json},
+    setup::{Request, assert_error_and_hint, assert_valid, outcomes, run, run_json},
 };
 
 /// A computer as anybody may have one.
@@ -106,6 +106,87 @@ fn the_stand_in_for_sudo_gives_a_block_its_environment_and_home() {
     assert_eq!((ran.code, ran.stdout.as_str()), (0, expected), "{ran:?}");
 }
 
+/// The same lines with real sudo on an instance and with the stand-in on a computer that has none.
+#[test]
+fn the_stand_in_does_in_every_spelling_what_sudo_does() {
+    let tell = "echo $USER $LOGNAME ${HOME##*/} ${MAIL##*/} ${PWD##*/} [$LEAK$OTHER] [$A] $0 $SUDO_USER; shopt -q login_shell && echo login; \
+                echo $PATH | grep -c sbin";
+    let block = format!("<<'EOF'\n{tell}\nEOF");
+    let mut script = "export LEAK=yes OTHER=o A=outer; mkdir -p Users/at; cd Users/at\n".to_owned();
+    let mut add = |line: String| {
+        let name = line.lines().next().unwrap_or_default().replace('\'', "");
+        script += &format!("echo '== {name}'\n{line}\necho $?\n");
+    };
+    for call in [
+        "sudo -u azureuser -i",
+        "sudo -iu azureuser",
+        "sudo -u azureuser bash",
+        "sudo -Hu azureuser bash",
+        "sudo -nu azureuser bash",
+        "sudo --user=azureuser --login",
+        "sudo --user azureuser bash",
+        "sudo -u azureuser -s",
+        "sudo -u azureuser -i -- bash",
+        "sudo -E -u azureuser bash",
+        "sudo -EHu azureuser bash",
+        "sudo -u azureuser --preserve-env=LEAK,A bash",
+        "sudo --preserve-env=LEAK --preserve-env=OTHER bash",
+        "sudo --preserve-env bash",
+        "sudo -u azureuser A=1 bash",
+        "sudo -u azureuser -i A=1 bash",
+        "sudo -u azureuser env A=1 bash",
+        "sudo bash",
+        "sudo -i",
+        "sudo -s",
+        "sudo -k bash",
+        "sudo su - azureuser",
+        "sudo su -l azureuser -s /bin/bash",
+        "sudo su azureuser",
+        "sudo -u azureuser sudo -u azureuser bash",
+    ] {
+        // What su makes of MAIL, and whom sudo names behind su, is nothing that a script asks for.
+        let hide = if call.contains("su ") && !call.contains("sudo -") { "unset MAIL SUDO_USER; " } else { "" };
+        add(format!("{call} {}", block.replacen("\n", &format!("\n{hide}"), 1)));
+    }
+    for line in [
+        "sudo -u azureuser -i printf '[%s]' 'a  b' '$A' ';' '*' \"it's\"",
+        "sudo su - azureuser -c 'echo $USER; exit 6'",
+        "sudo su -c 'echo $USER $LEAK' azureuser",
+        "sudo -u azureuser sh -c 'exit 7'",
+        "sudo -u azureuser -i no-such-command 2>/dev/null",
+        "sudo -u azureuser no-such-command 2>&1",
+        "sudo -u azureuser /etc 2>&1",
+        "sudo -k",
+        "sudo -K",
+        "sudo -v",
+        "sudo -l >/dev/null",
+        "sudo -h >/dev/null",
+        "sudo 2>/dev/null",
+        "sudo -u 2>/dev/null",
+        "sudo --nonsense 2>/dev/null",
+        "sudo -Z 2>/dev/null",
+        "sudo -D / true 2>/dev/null",
+        "sudo --chdir=/ true 2>/dev/null",
+        "sudo -C 5 true 2>/dev/null",
+        "sudo -T 5 true 2>/dev/null",
+        "echo in | sudo -u azureuser cat",
+        "echo 'echo $1' | sudo -u azureuser bash -s x",
+        "sudo -u azureuser -- A=3 true 2>&1",
+        "sudo sh -c umask",
+    ] {
+        add(line.to_owned());
+    }
+    let real = run(&Room::new("bookworm"), &Request::creation(&script)).ok();
+    let played = rehearse(&computer(), &script).ok();
+    let mut played = played.lines();
+    let mut about = "";
+    for line in real.lines() {
+        about = if line.starts_with("== ") { line } else { about };
+        assert_eq!(played.next(), Some(line), "{about}");
+    }
+    assert_eq!(played.next(), None);
+}
+
 #[test]
 fn sudo_by_an_absolute_path_is_refused() {
     let room = computer();
@@ -169,6 +250,19 @@ fn a_rehearsal_that_is_stopped_leaves_nothing_either() {
     running.signal(nix::sys::signal::Signal::SIGINT);
     assert_eq!(running.wait().code, 130);
     assert!(room.processes().is_empty(), "{:?}", room.processes());
+    assert_nothing_left(&room);
+}
+
+#[test]
+fn a_rehearsal_finds_a_place_where_programs_can_be_started() {
+    let room = computer();
+    room.bash("mount -t tmpfs -o noexec,mode=1777 tmpfs /tmp; mkdir -m 1777 \"/srv/it's a place\"").ok();
+    room.write("/home/datasci/work/tool", "#!/bin/sh\necho tool", 0o755);
+    script(&room, "./tool; sudo -u azureuser -i <<< 'echo $USER ${HOME%%/ci-setup*}'");
+    room.bash("touch /root/before").ok();
+    assert_eq!(call(&room, &[], &[]).run().ok(), "tool\nazureuser /var/tmp\n");
+    let by_variable = call(&room, &[], &[]).env("TMPDIR", "/srv/it's a place").run();
+    assert_eq!(by_variable.ok(), "tool\nazureuser /srv/it's a place\n");
     assert_nothing_left(&room);
 }
 

@@ -102,12 +102,26 @@ fn rows() -> Vec<Row> {
             &["did you mean `Users/admin/setup.sh`"],
         ),
         row("a path on the machine", on_share("/etc/x.sh"), "script-not-found", &["etc"]),
+        row("a link to nowhere", on_share("Users/admin/dangling.sh"), "script-not-found", &["a link to `gone.sh`"]),
+        row("a link to itself", on_share("Users/admin/loop.sh"), "script-not-found", &["a link to `loop.sh`"]),
+        row("a name that cannot be", on_share(&format!("{}.sh", "x".repeat(300))), "script-not-found", &[]),
+        row(
+            "a signed path",
+            source("workspace", "Users/x.sh?sv=1&sig=SECRET"),
+            "bad-script-data",
+            &["nothing is downloaded"],
+        ),
         row("a missing folder", on_share("Users/nobody/x.sh"), "script-not-found", &["Users/nobody"]),
         row("a folder", on_share("Users/admin/folder.sh"), "is-a-folder", &[]),
         row("a FIFO", on_share("Users/admin/fifo.sh"), "not-a-regular-file", &[]),
         row("not .sh", source("workspace", "Users/admin/setup.py"), "not-sh", &[]),
         row("an empty file", on_share("Users/admin/empty.sh"), "empty-script", &[]),
-        row("no interpreter", inline("#!/no/such/bash\ntouch /root/trace"), "cannot-start", &["/no/such/bash"]),
+        row(
+            "no interpreter",
+            inline("#!/no/such/bash\ntouch /root/trace"),
+            "cannot-start",
+            &["/no/such/bash", ": no such file or directory\n"],
+        ),
         row("ISO 8601", with("timeout", "PT20M"), "bad-timeout", &["20m"]),
         row("two units", with("timeout", "1m30s"), "bad-timeout", &[]),
         row("a word", with("timeout", "20min"), "bad-timeout", &["20m"]),
@@ -123,8 +137,11 @@ fn room() -> Room {
     room.write(format!("{SHARE}/Users/admin/setup.sh"), TRACE, 0o644);
     room.write(format!("{SHARE}/Users/admin/empty.sh"), "", 0o644);
     room.write("/root/evil.sh", TRACE, 0o755);
-    room.bash(&format!("cd {SHARE}/Users/admin && mkdir folder.sh && mkfifo fifo.sh && ln -s /root/evil.sh out.sh"))
-        .ok();
+    room.bash(&format!(
+        "cd {SHARE}/Users/admin && mkdir folder.sh && mkfifo fifo.sh && ln -s /root/evil.sh out.sh &&\
+         ln -s gone.sh dangling.sh && ln -s loop.sh loop.sh"
+    ))
+    .ok();
     room
 }
 
@@ -208,8 +225,12 @@ fn a_missing_or_bad_identity_is_refused() {
 fn a_machine_without_the_user_is_refused_before_anything_ran() {
     let room = room();
     let request = Request::creation(TRACE).text();
-    let ran = call(&room, request.as_bytes(), &[&IDENTITY[..], &["--user", "nobody-here", "--json"]].concat());
-    assert_rejected(&outcomes(&ran)[0], "no-such-user", 125, "no user");
+    // A number is nobody's name, even where somebody has it as user id.
+    for user in ["nobody-here", "1000", "-x", ""] {
+        let user = format!("--user={user}");
+        let ran = call(&room, request.as_bytes(), &[&IDENTITY[..], &[user.as_str(), "--json"]].concat());
+        assert_rejected(&outcomes(&ran)[0], "no-such-user", 125, &user);
+    }
     assert!(!mirrors(&room, "request").is_empty(), "told on the share");
     assert_nothing_ran(&room, "no user");
 }
@@ -286,8 +307,14 @@ fn a_state_directory_that_is_newer_or_cannot_be_written_is_refused() {
     room.write("/srv/newer/version", "99\n", 0o600);
     room.write("/srv/file", "", 0o600);
     room.bash("mkdir /srv/ro && mount -t tmpfs -o ro tmpfs /srv/ro").ok();
-    let states =
-        [("/srv/newer", "state-newer"), ("/srv/file", "state-not-writable"), ("/srv/ro", "state-not-writable")];
+    room.bash("mkdir -m 700 /srv/theirs && chown azureuser /srv/theirs && mkdir -m 1777 /srv/wide").ok();
+    let states = [
+        ("/srv/newer", "state-newer"),
+        ("/srv/file", "state-not-writable"),
+        ("/srv/ro", "state-not-writable"),
+        ("/srv/theirs", "writable-by-others"),
+        ("/srv/wide", "writable-by-others"),
+    ];
     for (state, code) in states {
         let options = [&IDENTITY[..], &["--state", state]].concat();
         let ran = call(&room, Request::creation(TRACE).text().as_bytes(), &options);
@@ -299,6 +326,10 @@ fn a_state_directory_that_is_newer_or_cannot_be_written_is_refused() {
         assert_rejected(&told, code, 125, state);
         assert_nothing_ran(&room, state);
     }
+    assert_eq!(
+        room.bash("stat -c '%a %U' /srv/theirs /srv/wide; find /srv/theirs /srv/wide -name runs").ok(),
+        "700 azureuser\n1777 root\n"
+    );
 }
 
 #[test]
@@ -320,29 +351,33 @@ fn a_share_that_is_not_mounted_in_time_is_refused_and_its_empty_place_stays_empt
 #[test]
 fn bad_options_are_refused_with_one_error_and_one_hint() {
     let room = room();
-    for options in [
-        &["--grace", "x"][..],
-        &["--grace", "PT5S"],
-        &["--output-limit", "1X"],
-        &["--only", "both"],
-        &["--leftovers", "eat"],
-        &["--no-such-option"],
-        &["--name"],
-        &["one", "two"],
-        &["--steps", "maybe"],
+    for (options, hint) in [
+        (&["--grace", "x"][..], "such as `90s`"),
+        (&["--grace", "PT5S"], "write `5s`"),
+        (&["--output-limit", "1X"], "such as 512M"),
+        (&["--only", "both"], "`creation`, `startup`"),
+        (&["--leftovers", "eat"], "`keep`, `kill`"),
+        (&["--no-such-option"], ""),
+        (&["--name"], ""),
+        (&["one", "two"], ""),
+        (&["--steps", "maybe"], "`auto`, `hook`, `off`"),
     ] {
         let options = [&IDENTITY[..], options].concat();
         let ran = call(&room, Request::creation(TRACE).text().as_bytes(), &options);
         assert_eq!((ran.code, ran.stdout.as_str()), (125, ""), "{options:?}: {ran:?}");
         assert_eq!(ran.stderr.lines().count(), 2, "{options:?}: {ran:?}");
         assert_error_and_hint(&ran);
+        assert!(ran.stderr.lines().nth(1).is_some_and(|line| line.contains(hint)), "{options:?}: {ran:?}");
         let ran = call(&room, Request::creation(TRACE).text().as_bytes(), &[&["--json"], &options[..]].concat());
         assert_rejected(&outcomes(&ran)[0], "bad-option", 125, "an option");
         assert_nothing_ran(&room, "bad option");
     }
     let by_variable = room.call(["ci-setup-agent", "run", "-"]).env("CI_SETUP_GRACE", "soon").run();
-    assert_eq!(by_variable.code, 125, "{by_variable:?}");
+    assert_eq!((by_variable.code, by_variable.stdout.as_str()), (125, ""), "{by_variable:?}");
     assert_error_and_hint(&by_variable);
+    let json =
+        room.call(["ci-setup-agent", "run", "-"]).env("CI_SETUP_GRACE", "soon").env("CI_SETUP_JSON", "true").run();
+    assert_rejected(&outcomes(&json)[0], "bad-option", 125, "a variable");
     let unreadable = run(&room, &Request::creation("true")).code;
     assert_eq!(unreadable, 0);
     let missing = room.run(["ci-setup-agent", "run", "/root/none.json", "--json"]);

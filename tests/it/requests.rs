@@ -187,6 +187,12 @@ fn options_outrank_variables_and_these_the_request_and_that_the_config_file() {
     assert_eq!(by_variable.run().ok(), "my-rg my-ws env-1 by config\n");
     let by_option = call(Form::Resource, &["--name", "opt-1"]).env("CI_SETUP_NAME", "env-1");
     assert_eq!(by_option.run().ok(), "my-rg my-ws opt-1 by config\n");
+    // A variable that is set to nothing says nothing.
+    let mut nothing = call(Form::Resource, &["--rerun"]);
+    for name in ["NAME", "USER", "STATE", "GRACE", "ONLY", "STEPS", "OUTPUT_LIMIT", "JSON", "QUIET"] {
+        nothing = nothing.env(&format!("CI_SETUP_{name}"), "");
+    }
+    assert_eq!(nothing.run().ok(), "my-rg my-ws ci-1 by config\n");
     assert_eq!(IDENTITY.len(), 6);
 }
 

@@ -60,6 +60,16 @@ fn outcomes(place: &impl Place) -> Vec<Value> {
     runs.lines().filter_map(read).map(parse).collect()
 }
 
+/// Tries with a longer timeout where this computer was too busy for the first one: `attempt` gives `None` where time
+/// was up before all had come so far as it has to be by then. Each begins anew.
+fn in_time<T>(place: &impl Place, timeouts: [&str; 2], mut attempt: impl FnMut(&str) -> Option<T>) -> T {
+    let try_with = |timeout: &&str| {
+        place.bash("rm -rf /var/lib/ci-setup-agent /root/ready").ok();
+        attempt(timeout)
+    };
+    timeouts.iter().find_map(try_with).unwrap_or_else(|| panic!("not ready before {timeouts:?}"))
+}
+
 /// Starts that run and waits until the script's own process marked `victim` is there.
 fn start(place: &impl Place, options: &[&str]) -> Spawned {
     let mut running = place.spawn(run_with(options));
@@ -74,13 +84,19 @@ fn holding(place: &impl Place, mark: &str) -> Vec<Process> {
     found
 }
 
+/// Waits until `hold` runs with that mark, and returns its pid on the host; `None` if the run ends first.
+fn wait_or_end(place: &impl Place, mark: &str, running: &mut Spawned) -> Option<i32> {
+    wait_until(&format!("a process marked {mark}"), || match holding(place, mark).first() {
+        Some(process) => Ok(Some(process.pid)),
+        None if running.is_running() => Err((running.stdout(), running.stderr())),
+        None => Ok(None),
+    })
+}
+
 /// Waits until `hold` runs with that mark, and returns its pid on the host.
 fn wait_for(place: &impl Place, mark: &str, running: &mut Spawned) -> i32 {
-    wait_until(&format!("a process marked {mark}"), || match holding(place, mark).first() {
-        Some(process) => Ok(process.pid),
-        None if running.is_running() => Err((running.stdout(), running.stderr())),
-        None => panic!("it ended: {} {}", running.stdout(), running.stderr()),
-    })
+    let found = wait_or_end(place, mark, running);
+    found.unwrap_or_else(|| panic!("it ended: {} {}", running.stdout(), running.stderr()))
 }
 
 /// Waits until there is no process with that mark.

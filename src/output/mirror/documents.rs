@@ -2,16 +2,27 @@
 
 use std::{fs::File, io, os::unix::fs::FileExt, time::Instant};
 
-use super::folder::Folder;
+use super::folder::{Above, Folder};
 
 /// The newest version of each. They are kept in case they have to be written again.
 #[derive(Debug, Default)]
 pub(super) struct Documents(Vec<Document>);
 
+/// Where a document lies.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Place {
+    /// In the run's own folder.
+    Run,
+    /// In the instance's folder, where others may write one of the same name. So it is written once and not
+    /// looked at afterwards: two who insist on theirs would never come to an end.
+    Instance,
+}
+
 /// A small file, and whether the share has it.
 #[derive(Debug)]
 pub(super) struct Document {
     name: String,
+    place: Place,
     content: File,
     is_written: bool,
     /// Since when it has waited, or an older version of it.
@@ -22,13 +33,15 @@ pub(super) struct Document {
 
 impl Documents {
     /// Takes a new version; an older one need not be written any more.
-    pub(super) fn take(&mut self, name: String, content: File) {
+    pub(super) fn take(&mut self, name: String, place: Place, content: File) {
         let older = self.0.iter().position(|document| document.name == name);
         let older = older.map(|index| self.0.remove(index));
         let waiting = older.as_ref().filter(|older| !older.is_written).map(|older| older.since);
         let since = waiting.unwrap_or_else(Instant::now);
-        let is_first = older.is_none_or(|older| older.is_first);
-        self.0.push(Document { name, content, is_written: false, since, is_first });
+        // The page and the list are no news beside the first outcome.
+        let may_be_first = place == Place::Run && name != crate::page::DETAILS;
+        let is_first = may_be_first && older.is_none_or(|older| older.is_first);
+        self.0.push(Document { name, place, content, is_written: false, since, is_first });
     }
 
     /// The next one to be written.
@@ -46,7 +59,7 @@ impl Documents {
     /// # Errors
     /// Those of the share.
     pub(super) fn verify(&mut self, folder: &Folder) -> io::Result<bool> {
-        for document in &mut self.0 {
+        for document in self.0.iter_mut().filter(|document| document.place == Place::Run) {
             document.is_written = folder.holds(&document.name, &document.read()?)?;
         }
         Ok(self.next().is_none())
@@ -58,10 +71,23 @@ impl Document {
     ///
     /// # Errors
     /// Those of the share.
-    pub(super) fn write(&mut self, folder: &Folder) -> io::Result<()> {
-        folder.replace(&self.name, &self.read()?)?;
+    pub(super) fn write(&mut self, folder: &Folder) -> io::Result<Above> {
+        let written = match self.place {
+            Place::Run => folder.replace(&self.name, &self.read()?).map(|()| Above::Written)?,
+            Place::Instance => folder.replace_above(&self.name, &self.read()?)?,
+        };
+        self.settle();
+        Ok(written)
+    }
+
+    /// Where it lies.
+    pub(super) fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Nothing more will be tried with this version.
+    pub(super) fn settle(&mut self) {
         (self.is_written, self.is_first) = (true, false);
-        Ok(())
     }
 
     fn read(&self) -> io::Result<Vec<u8>> {

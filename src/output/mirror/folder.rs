@@ -58,6 +58,8 @@ pub enum Ground {
 #[derive(Debug)]
 pub(super) struct Folder {
     fd: OwnedFd,
+    /// The instance's folder, `Logs/<name>`, which other runs and maybe other instances write to as well.
+    instance: OwnedFd,
     /// Its path below the share.
     pub(super) path: String,
     /// Whether the share is a mount of its own.
@@ -100,9 +102,9 @@ impl Folder {
         if !is_share {
             return Err(io::Error::other("the share is not mounted"));
         }
-        let logs = enter(share, "Logs")?;
-        let instance = enter(logs, &target.name)?;
-        let kind = enter(instance, &target.word)?;
+        let logs = enter(&share, "Logs")?;
+        let instance = enter(&logs, &target.name)?;
+        let kind = enter(&instance, &target.word)?;
         let above = format!("Logs/{}/{}", target.name, target.word);
         if let Some(path) = known
             && let Some(name) = path.strip_prefix(&above).and_then(|rest| rest.strip_prefix('/'))
@@ -112,7 +114,7 @@ impl Folder {
                 Ok(()) | Err(Errno::EEXIST) => {}
                 Err(errno) => return Err(errno.into()),
             }
-            return Ok(Self { fd: below(&kind, name)?, path: path.to_owned(), is_on_mount });
+            return Ok(Self { fd: below(&kind, name)?, instance, path: path.to_owned(), is_on_mount });
         }
         for attempt in 1..=MOST_NAMES {
             let name = match attempt {
@@ -124,13 +126,13 @@ impl Folder {
                 continue;
             }
             match mkdirat(&kind, name.as_str(), FOLDER) {
-                Ok(()) => return Ok(Self { fd: below(&kind, &name)?, path, is_on_mount }),
+                Ok(()) => return Ok(Self { fd: below(&kind, &name)?, instance, path, is_on_mount }),
                 // Ours if the share made it and lost the answer: then it is empty and we own it.
                 Err(Errno::EEXIST) => {
                     if let Ok(fd) = below(&kind, &name)
                         && is_empty_and_ours(&fd, &kind).unwrap_or(false)
                     {
-                        return Ok(Self { fd, path, is_on_mount });
+                        return Ok(Self { fd, instance, path, is_on_mount });
                     }
                 }
                 Err(errno) => return Err(errno.into()),
@@ -145,16 +147,7 @@ impl Folder {
     /// # Errors
     /// Those of the share; [`is_blocked`] where something else bears the name.
     pub(super) fn file(&self, name: &str) -> io::Result<(File, bool)> {
-        let common = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
-        let create = common | OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
-        match openat(&self.fd, name, create, Mode::from_bits_truncate(0o644)) {
-            Ok(fd) => Ok((regular(fd)?, true)),
-            Err(Errno::EEXIST) => {
-                let fd = openat(&self.fd, name, common | OFlag::O_RDWR, Mode::empty())?;
-                Ok((regular(fd)?, false))
-            }
-            Err(errno) => Err(errno.into()),
-        }
+        file_in(&self.fd, name)
     }
 
     /// Replaces a small file: through a temporary name where the share allows that, else in place.
@@ -180,6 +173,49 @@ impl Folder {
         write_whole(&file, content)
     }
 
+    /// Replaces a page in the instance's folder, which is not this run's alone: through a temporary name in the
+    /// run's own folder, so that nobody else's is in the way. Only a page that an agent has written is replaced.
+    ///
+    /// # Errors
+    /// Those of the share; [`is_blocked`] where something else bears the name.
+    pub(super) fn replace_above(&self, name: &str, content: &[u8]) -> io::Result<Above> {
+        if !self.may_replace_above(name)? {
+            return Ok(Above::NotOurs);
+        }
+        let temporary = format!(".{name}.new");
+        let _ = unlinkat(&self.fd, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+        let (file, _) = self.file(&temporary)?;
+        write_whole(&file, content)?;
+        drop(file);
+        let Err(errno) = renameat(&self.fd, temporary.as_str(), &self.instance, name) else {
+            return Ok(Above::Written);
+        };
+        let _ = unlinkat(&self.fd, temporary.as_str(), UnlinkatFlags::NoRemoveDir);
+        match errno {
+            Errno::EACCES | Errno::EPERM | Errno::EBUSY | Errno::EEXIST | Errno::ETXTBSY | Errno::EXDEV => {
+                let (file, _) = file_in(&self.instance, name)?;
+                write_whole(&file, content)?;
+                Ok(Above::Written)
+            }
+            errno => Err(errno.into()),
+        }
+    }
+
+    /// Whether nothing bears the name, or a page that an agent has written, or was about to.
+    fn may_replace_above(&self, name: &str) -> io::Result<bool> {
+        use std::os::unix::fs::FileExt;
+        let flags = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK | OFlag::O_RDONLY;
+        let file = match openat(&self.instance, name, flags, Mode::empty()) {
+            Ok(fd) => regular(fd)?,
+            Err(Errno::ENOENT) => return Ok(true),
+            Err(errno) => return Err(errno.into()),
+        };
+        let mut start = [0; 256];
+        let length = file.read_at(&mut start, 0)?;
+        let generator = crate::page::GENERATOR.as_bytes();
+        Ok(length == 0 || start[..length].windows(generator.len()).any(|found| found == generator))
+    }
+
     /// Whether a file is there with this content and nothing else.
     ///
     /// # Errors
@@ -201,7 +237,30 @@ impl Folder {
     }
 }
 
+/// What became of a page in the instance's folder.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Above {
+    /// It is there.
+    Written,
+    /// Somebody else's file bears its name, and is left alone.
+    NotOurs,
+}
+
 const FOLDER: Mode = Mode::from_bits_truncate(0o755);
+
+/// Opens a regular file for reading and writing, and makes it where it is missing. Returns whether it is new.
+fn file_in(folder: &OwnedFd, name: &str) -> io::Result<(File, bool)> {
+    let common = OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC | OFlag::O_NONBLOCK;
+    let create = common | OFlag::O_RDWR | OFlag::O_CREAT | OFlag::O_EXCL;
+    match openat(folder, name, create, Mode::from_bits_truncate(0o644)) {
+        Ok(fd) => Ok((regular(fd)?, true)),
+        Err(Errno::EEXIST) => {
+            let fd = openat(folder, name, common | OFlag::O_RDWR, Mode::empty())?;
+            Ok((regular(fd)?, false))
+        }
+        Err(errno) => Err(errno.into()),
+    }
+}
 
 /// Writes from the beginning, leaves nothing behind, and has the share take note.
 fn write_whole(file: &File, content: &[u8]) -> io::Result<()> {
@@ -222,13 +281,13 @@ pub(super) fn sync(file: &File) -> io::Result<()> {
 }
 
 /// Enters a folder below `parent`, made where it is missing. A link is not a folder.
-fn enter(parent: OwnedFd, name: &str) -> io::Result<OwnedFd> {
-    match below(&parent, name) {
+fn enter(parent: &OwnedFd, name: &str) -> io::Result<OwnedFd> {
+    match below(parent, name) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         result => return result,
     }
-    match mkdirat(&parent, name, FOLDER) {
-        Ok(()) | Err(Errno::EEXIST) => below(&parent, name),
+    match mkdirat(parent, name, FOLDER) {
+        Ok(()) | Err(Errno::EEXIST) => below(parent, name),
         Err(errno) => Err(errno.into()),
     }
 }
@@ -337,6 +396,40 @@ mod tests {
             assert!(is_blocked(&error), "{name}: {error}");
         }
         assert_eq!(fs::read_to_string(share.path().join("victim")).unwrap(), "v");
+    }
+
+    #[test]
+    fn the_list_of_runs_replaces_nothing_but_a_list_of_runs() {
+        let share = tempfile::tempdir().unwrap();
+        let folder = Folder::open(&target(share.path()), Rights::Users, None, &[]).unwrap();
+        let page = |text: &str| format!("<!DOCTYPE html>\n{}\n{text}", crate::page::GENERATOR);
+        let index = share.path().join("Logs/ci-1/index.html");
+        for text in ["first", "second"] {
+            assert_eq!(folder.replace_above("index.html", page(text).as_bytes()).unwrap(), Above::Written);
+            assert_eq!(fs::read_to_string(&index).unwrap(), page(text));
+        }
+        let victim = share.path().join("victim");
+        fs::write(&victim, "v").unwrap();
+        let plants: [&dyn Fn(); 5] = [
+            &|| symlink(&victim, &index).unwrap(),
+            &|| fs::hard_link(&victim, &index).unwrap(),
+            &|| nix::unistd::mkfifo(&index, Mode::S_IRWXU).unwrap(),
+            &|| fs::create_dir(&index).unwrap(),
+            &|| fs::write(&index, "<html>somebody's own page").unwrap(),
+        ];
+        for plant in plants {
+            let _ = fs::remove_file(&index);
+            let _ = fs::remove_dir(&index);
+            plant();
+            let kind = fs::symlink_metadata(&index).unwrap().file_type();
+            match folder.replace_above("index.html", page("third").as_bytes()) {
+                Ok(above) => assert_eq!(above, Above::NotOurs),
+                Err(error) => assert!(is_blocked(&error), "{error}"),
+            }
+            assert_eq!(fs::symlink_metadata(&index).unwrap().file_type(), kind);
+            assert_eq!(fs::read_to_string(&victim).unwrap(), "v");
+        }
+        assert_eq!(fs::read_dir(share.path().join(&folder.path)).unwrap().count(), 0, "no temporary file is left");
     }
 
     #[test]

@@ -18,6 +18,7 @@ use std::{
 
 use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
 
 pub use self::folder::{Ground, Target};
 use self::process::Process;
@@ -37,6 +38,8 @@ pub(crate) enum Order {
     /// The descriptor that comes along is the new content of a small file; older content of that name
     /// need not be written any more.
     Document(String),
+    /// The descriptor that comes along is the list of the instance's runs, for the instance's folder.
+    List,
     /// The descriptor that comes along is a further large file that will not grow any more.
     Stream(String),
     /// The output has reached its end for now: bring everything over, look at it there, and say so.
@@ -62,6 +65,12 @@ pub(crate) enum Report {
 #[derive(Debug)]
 pub struct Mirror {
     pid: Pid,
+    /// The run's id, for the log; `None` where nothing is to be said there.
+    run: Option<String>,
+    /// Why the share has refused things since it last took some, as far as the log says.
+    outage: Vec<String>,
+    /// Bytes that were there when that began.
+    bytes_before: u64,
     channel: Option<Channel<Order, Report>>,
     sent: u64,
     complete: u64,
@@ -86,6 +95,7 @@ impl Mirror {
     pub fn start(target: Target, log: File, bell: Bell) -> io::Result<Self> {
         let (ours, theirs) = channel::pair()?;
         let resumed = target.resume.clone();
+        let run = format!("{}-{}", target.word, target.stamp);
         let pid = fork::spawn(|| {
             descriptors::close_all_but(&[theirs.as_fd(), log.as_fd(), bell.as_fd()]);
             aside::detach(c"ci-setup:mirror");
@@ -94,6 +104,9 @@ impl Mirror {
         })?;
         Ok(Self {
             pid,
+            run: Some(run),
+            outage: Vec::new(),
+            bytes_before: 0,
             channel: Some(ours),
             sent: 0,
             complete: 0,
@@ -106,6 +119,13 @@ impl Mirror {
         })
     }
 
+    /// Says nothing in the log: it only tries once more what an earlier one has failed at.
+    #[must_use]
+    pub fn silent(mut self) -> Self {
+        self.run = None;
+        self
+    }
+
     /// The process.
     pub fn pid(&self) -> Pid {
         self.pid
@@ -115,6 +135,13 @@ impl Mirror {
     pub fn document(&mut self, name: &str, content: File) {
         self.waiting.retain(|(order, _)| !matches!(order, Order::Document(waiting) if waiting == name));
         self.order(Order::Document(name.into()), Some(content));
+    }
+
+    /// Orders the list of the instance's runs to be written, above the run's folder. A file of somebody else's
+    /// that bears its name stays, with a warning.
+    pub fn list(&mut self, content: File) {
+        self.waiting.retain(|(order, _)| !matches!(order, Order::List));
+        self.order(Order::List, Some(content));
     }
 
     /// Orders a further large file.
@@ -141,7 +168,7 @@ impl Mirror {
                     self.waiting.remove(0);
                 }
                 Sent::Full => return,
-                Sent::Closed => self.channel = None,
+                Sent::Closed => self.lose(),
             }
         }
     }
@@ -169,24 +196,62 @@ impl Mirror {
                     }
                 }
                 Received::Nothing => return moved,
-                Received::Closed => self.channel = None,
+                Received::Closed => self.lose(),
             }
+        }
+    }
+
+    /// It has died, of whatever: nobody has let go of it.
+    fn lose(&mut self) {
+        if let Some(run) = &self.run {
+            warn!(run, mirror = self.pid.as_raw(), "mirror lost");
+        }
+        self.channel = None;
+    }
+
+    /// One line for each reason of an outage, however often that is tried and whatever small things succeed in
+    /// between: it is over when bytes have come over, or all of it was looked at.
+    fn log_failure(&mut self, why: &str) {
+        /// Of a share that finds ever new ones.
+        const MOST_REASONS: usize = 8;
+        let Some(run) = &self.run else { return };
+        if self.outage.is_empty() {
+            self.bytes_before = self.bytes;
+        }
+        if self.outage.len() < MOST_REASONS && !self.outage.iter().any(|told| told == why) {
+            warn!(run, bytes = self.bytes, why, "mirror failing");
+            self.outage.push(why.to_owned());
+        }
+    }
+
+    fn log_success(&mut self, bytes: u64) {
+        if !self.outage.is_empty() {
+            info!(run = self.run, bytes, "mirror resumed");
+            self.outage.clear();
         }
     }
 
     fn take(&mut self, report: Report) -> bool {
         match report {
             Report::Progress { bytes, folder } => {
+                if let Some(run) = self.run.as_ref().filter(|_| self.folder.as_ref() != Some(&folder)) {
+                    info!(run, mirror = self.pid.as_raw(), folder, "mirror has a folder");
+                }
+                if bytes > self.bytes_before {
+                    self.log_success(bytes);
+                }
                 let moved = bytes > self.bytes || self.failing.is_some();
                 (self.bytes, self.folder, self.failing) = (bytes, Some(folder), None);
                 moved
             }
             Report::Complete { generation, bytes } => {
+                self.log_success(bytes);
                 (self.complete, self.bytes, self.failing) = (generation, bytes, None);
                 true
             }
             Report::Looking => true,
             Report::Failing { why } => {
+                self.log_failure(&why);
                 self.failing = Some(why);
                 false
             }

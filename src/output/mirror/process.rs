@@ -11,12 +11,13 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 
 use super::{
     Order, Report,
-    documents::Documents,
-    folder::{Folder, Ground, Rights, Target, is_blocked},
+    documents::{Documents, Place},
+    folder::{Above, Folder, Ground, Rights, Target, is_blocked},
     pace::{Backoff, Pace},
     stream::{Stream, Want},
 };
 use crate::{
+    error::reason,
     request::Warning,
     sys::{
         bell::Bell,
@@ -42,6 +43,8 @@ pub(super) struct Process {
     backoff: Backoff,
     is_failing: bool,
     warned: bool,
+    /// Whether it was told that the list of runs is not written.
+    told_of_list: bool,
     /// What the share was last asked for, to know what a failure casts doubt on.
     doing: Doing,
 }
@@ -83,6 +86,7 @@ impl Process {
             backoff: Backoff::default(),
             is_failing: false,
             warned: false,
+            told_of_list: false,
             doing: Doing::Folder,
         }
     }
@@ -120,12 +124,23 @@ impl Process {
             self.open_folder()?;
         }
         let mut later: Option<Duration> = None;
+        if let Some(document) = self.documents.next()
+            && !self.is_finishing
+            && !document.is_first
+            && self.pace.document_waits(document.since).is_zero()
+        {
+            // Output that would take each turn is not let.
+            self.doing = Doing::Document;
+            self.write_document()?;
+            return Ok(Next::Now);
+        }
         for index in 0..self.streams.len() {
             let want = self.streams[index].want()?;
             let turn = match want {
                 Want::Nothing => continue,
                 Want::WriteAtOnce => Duration::ZERO,
-                // Looked at again before the turn comes where a whole piece may be there by then.
+                // Looked at again before the turn comes where a whole piece, or many, may be there by then.
+                Want::WriteWhole(pieces) => self.pace.whole_waits(pieces).min(self.streams[index].fills_after()?),
                 Want::Write => self.pace.output_waits().min(self.streams[index].fills_after()?),
                 // What is asked for at the end does not wait for its turn: the exit waits for it.
                 Want::Sync if self.is_finishing => Duration::ZERO,
@@ -164,14 +179,19 @@ impl Process {
             channel.map(|channel| channel.send(&Report::Looking, None));
         };
         // Large pieces follow each other; the share is asked what it has as often as with small ones.
-        let is_turn = want != Want::WriteAtOnce || self.pace.sync_waits().is_zero();
+        let is_large = matches!(want, Want::WriteAtOnce | Want::WriteWhole(_));
+        let is_turn = !is_large || self.pace.sync_waits().is_zero();
         if is_turn {
             stream.doubt_if_resized()?;
         }
-        if want != Want::Sync {
-            self.pace.output();
+        let written = stream.write(folder, &mut self.buffer, &alive);
+        // Counted from its end: on its way to the share it may have been held up.
+        match want {
+            Want::WriteWhole(_) => self.pace.whole(),
+            Want::WriteAtOnce | Want::Write => self.pace.output(),
+            Want::Sync | Want::Nothing => {}
         }
-        stream.write(folder, &mut self.buffer, &alive)?;
+        written?;
         if is_turn {
             self.pace.sync();
             // Another client of the share sees what its server has.
@@ -184,8 +204,29 @@ impl Process {
 
     fn write_document(&mut self) -> io::Result<()> {
         let (Some(folder), Some(document)) = (&self.folder, self.documents.next()) else { return Ok(()) };
+        let written = document.write(folder);
         self.pace.document();
-        document.write(folder)?;
+        let is_last_try = self.target.user.is_none() || self.rights == Rights::Roots;
+        let written = match written {
+            // What is at the list's name is in nobody's way but its own.
+            Err(error)
+                if document.place() == Place::Instance
+                    && (is_blocked(&error) || is_last_try && error.kind() == io::ErrorKind::PermissionDenied) =>
+            {
+                document.settle();
+                Above::NotOurs
+            }
+            result => result?,
+        };
+        if written == Above::NotOurs && !self.told_of_list {
+            self.told_of_list = true;
+            let path = format!("Logs/{}/{}", self.target.name, crate::page::INDEX);
+            self.send(&Report::Warning(Warning::new(
+                "list-not-written",
+                format!("the list of runs is not written: `{path}` on the share is somebody else's"),
+                format!("rename or remove `{path}`"),
+            )));
+        }
         self.succeed();
         self.report_progress();
         Ok(())
@@ -292,7 +333,7 @@ impl Process {
         }
         if !self.is_failing {
             self.is_failing = true;
-            self.send(&Report::Failing { why: error.to_string() });
+            self.send(&Report::Failing { why: reason(error) });
         }
     }
 
@@ -313,14 +354,17 @@ impl Process {
                 Received::Message(order, file) => {
                     self.generation += 1;
                     match (order, file) {
-                        (Order::Document(name), Some(file)) => self.documents.take(name, file.into()),
+                        (Order::Document(name), Some(file)) => self.documents.take(name, Place::Run, file.into()),
+                        (Order::List, Some(file)) => {
+                            self.documents.take(crate::page::INDEX.into(), Place::Instance, file.into());
+                        }
                         (Order::Stream(name), Some(file)) => {
                             // Output that leftovers wrote after the end makes another tail.
                             self.streams.retain(|stream| stream.name != name);
                             self.streams.push(Stream::new(&name, file.into()));
                         }
                         (Order::Finish, _) => self.finish(),
-                        (Order::Document(_) | Order::Stream(_), None) => {}
+                        (Order::Document(_) | Order::List | Order::Stream(_), None) => {}
                     }
                 }
             }

@@ -48,8 +48,10 @@ pub(super) struct Stream {
 pub(super) enum Want {
     /// Nothing: all of it is there.
     Nothing,
-    /// Write a whole piece, or what is missing of what was asked for.
+    /// Write what is missing of what was asked for.
     WriteAtOnce,
+    /// Write a whole piece, of so many that are there.
+    WriteWhole(u64),
     /// Write something small.
     Write,
     /// Have the share take note.
@@ -83,7 +85,8 @@ impl Stream {
         Ok(match pending {
             0 if self.needs_sync => Want::Sync,
             0 => Want::Nothing,
-            _ if pending >= self.room() || self.is_short || self.at < self.goal => Want::WriteAtOnce,
+            _ if self.is_short || self.at < self.goal => Want::WriteAtOnce,
+            _ if pending >= self.room() => Want::WriteWhole(1 + (pending - self.room()) / PIECE),
             _ => Want::Write,
         })
     }
@@ -240,7 +243,12 @@ impl Stream {
             let most = usize::try_from(until - at).unwrap_or(CHUNK).min(CHUNK);
             let there = copy.read_at(&mut found[..most], at)?;
             let here = self.source.read_at(&mut wanted[..there], at)?;
-            let equal = wanted[..here].iter().zip(&found[..here]).take_while(|(a, b)| a == b).count();
+            let (wanted, found) = (&wanted[..here], &found[..here]);
+            let equal = if wanted == found {
+                here
+            } else {
+                wanted.iter().zip(found).take_while(|(wanted, found)| wanted == found).count()
+            };
             at += equal as u64;
             if there == 0 || equal < there {
                 break;

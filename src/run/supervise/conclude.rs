@@ -6,14 +6,19 @@ use std::{
     time::{Duration, Instant, SystemTime},
 };
 
+use tracing::{info, warn};
+
 use crate::run::{ending::Ending, job::Notice, recording::silent_failures};
 use crate::{
+    error::reason,
     record::{
+        Outcome,
         history::{self},
         outcome::{Mirror, State},
         state::{self, Durability},
     },
     request::Warning,
+    show::progress::Phase,
     sys::descriptors,
 };
 
@@ -23,8 +28,9 @@ const MOMENT: Duration = Duration::from_millis(50);
 impl Supervisor {
     /// The end, as the local disk records it.
     pub(super) fn conclude(&mut self, ending: &Ending) {
-        self.over.get_or_insert_with(Instant::now);
-        while self.pump() {}
+        let over = *self.over.get_or_insert_with(Instant::now);
+        self.tell_phase(Phase::Copying);
+        self.pump_out();
         if let Some(leaf) = self.tree.leaf() {
             leaf.remove();
         }
@@ -37,12 +43,13 @@ impl Supervisor {
         let outcome = &mut self.job.outcome;
         outcome.elapsed_seconds.get_or_insert(self.begun.elapsed().as_secs_f64());
         outcome.ended_at = Some(state::timestamp(SystemTime::now()));
-        self.job.recording.finish(outcome);
+        self.job.recording.finish(outcome, ending.own_status());
         ending.write_to(outcome);
         if outcome.state == State::Succeeded {
             outcome.warnings.extend(silent_failures(outcome));
         }
         self.note_losses();
+        self.log_end();
         if let Some(history) = &self.job.history
             && ending.has_begun()
         {
@@ -64,8 +71,55 @@ impl Supervisor {
             }
         }
         let tail = self.hand_over_tail();
-        self.tell(&Notice::Concluded, tail.as_ref());
+        self.tell(&Notice::Concluded(over.elapsed()), tail.as_ref());
         self.note_changed_script();
+    }
+
+    fn log_end(&self) {
+        let Outcome { run_id, state, exit_code, error, steps, failed_command_count, .. } = &self.job.outcome;
+        let seconds = self.job.outcome.elapsed_seconds.map(|seconds| (seconds * 1000.0).round() / 1000.0);
+        let code = error.as_ref().map(|error| tracing::field::display(error.code));
+        let (kept, dropped) = (self.job.spool.kept(), self.job.spool.dropped());
+        macro_rules! say {
+            ($level:ident) => {
+                $level!(
+                    run = run_id,
+                    state = state.word(),
+                    exit_code,
+                    code,
+                    seconds,
+                    output_bytes = kept,
+                    dropped_bytes = dropped,
+                    steps = steps.count,
+                    steps_unavailable = steps.unavailable.as_deref(),
+                    failed_commands = failed_command_count,
+                    "run ended"
+                )
+            };
+        }
+        match state {
+            State::Succeeded => say!(info),
+            State::Pending
+            | State::Running
+            | State::Failed
+            | State::TimedOut
+            | State::Interrupted
+            | State::Rejected => {
+                say!(warn);
+            }
+        }
+    }
+
+    /// How the copy on the share stands, when somebody may wait for it and when nobody works on it any more.
+    pub(super) fn log_mirror(&self) {
+        let (run, bytes, kept) = (self.job.run.id(), self.job.mirror.bytes, self.job.spool.kept());
+        if self.is_mirrored {
+            info!(run, bytes, "mirror complete");
+        } else if self.job.mirror.is_alive() {
+            warn!(run, bytes, of = kept, "mirror behind");
+        } else {
+            warn!(run, bytes, of = kept, "mirror given up, sync goes on");
+        }
     }
 
     pub(super) fn note_losses(&mut self) {
@@ -109,7 +163,7 @@ impl Supervisor {
             Err(error) => {
                 self.warn(Warning::new(
                     "tail-not-kept",
-                    format!("cannot write the end of the output: {error}"),
+                    format!("cannot write the end of the output: {}", reason(&error)),
                     "free space below the state directory",
                 ));
                 None
@@ -128,14 +182,17 @@ impl Supervisor {
             self.finish_mirror();
         }
         self.written = Instant::now();
+        // While the mirror is at work.
+        self.list();
         self.wait_for_mirror(until.min(Instant::now() + MOMENT));
         if !self.is_looked_at() {
-            self.publish(Durability::Relaxed);
+            self.publish_with_page(Durability::Relaxed);
             self.finish_mirror();
             self.wait_for_mirror(until);
         }
         self.is_mirrored = self.is_looked_at();
-        self.publish(Durability::Synced);
+        self.publish_with_page(Durability::Synced);
+        self.list_on_share();
         if !self.is_mirrored {
             return;
         }
@@ -144,7 +201,7 @@ impl Supervisor {
         if !self.is_looked_at() {
             // The output is there, and the outcome that says so is not.
             self.is_mirrored = false;
-            self.publish(Durability::Synced);
+            self.publish_with_page(Durability::Synced);
         }
     }
 
@@ -182,7 +239,9 @@ impl Supervisor {
     pub(super) fn stay(&mut self) {
         let before = self.job.spool.taken();
         self.job.spool.sync();
-        state::forget_oldest(&self.job.run, self.job.state_limit);
+        if state::forget_oldest(&self.job.run, self.job.state_limit) > 0 {
+            self.list_again();
+        }
         while self.pipe.is_some() && !self.is_urgent && self.stop.is_none() {
             let until = (!self.is_mirrored && self.job.mirror.is_alive()).then(|| Instant::now() + OUTCOME_EVERY);
             self.turn(until, None);
@@ -191,7 +250,8 @@ impl Supervisor {
         if self.job.spool.taken() != before {
             self.is_mirrored = false;
             self.hand_over_tail();
-            self.publish(Durability::Relaxed);
+            self.pages.hurry();
+            self.publish_with_page(Durability::Relaxed);
             self.finish_mirror();
         }
         self.let_mirror_finish();
@@ -204,17 +264,17 @@ impl Supervisor {
         }
         if self.job.outcome.output.mirror == Mirror::Current {
             // True until a moment ago; whoever reads it now is told.
-            self.publish(Durability::Relaxed);
+            self.publish_with_page(Durability::Relaxed);
         }
         if self.job.spool.has_tail() {
             return;
         }
         if self.is_looked_at() {
             self.is_mirrored = true;
-            self.publish(Durability::Relaxed);
+            self.publish_with_page(Durability::Relaxed);
             self.finish_mirror();
         } else if self.asked != self.job.spool.taken() && self.written.elapsed() >= OUTCOME_EVERY {
-            self.publish(Durability::Relaxed);
+            self.publish_with_page(Durability::Relaxed);
             self.finish_mirror();
         }
     }
@@ -237,13 +297,14 @@ impl Supervisor {
                     break;
                 }
                 self.is_mirrored = true;
-                self.publish(Durability::Synced);
+                self.publish_with_page(Durability::Synced);
+                self.list_on_share();
                 self.finish_mirror();
             }
             self.turn(Some(moved + patience), None);
         }
         self.is_mirrored = self.is_mirrored && self.job.mirror.is_complete();
         self.job.mirror.abandon();
-        self.publish(Durability::Synced);
+        self.publish_with_page(Durability::Synced);
     }
 }

@@ -1,8 +1,12 @@
 //! Ending the script's processes: asked first, then killed until nobody is left (CONTRACT 5).
 
 use super::{Supervisor, turn::reap};
+use crate::show::progress::Phase;
 use std::time::{Duration, Instant};
 
+use tracing::{error, info};
+
+use crate::log;
 use crate::run::{
     terminate::{self, Standstill},
     tree::{self, Seen},
@@ -18,10 +22,13 @@ impl Supervisor {
         let members = self.tree.members();
 
         if is_deadline {
+            self.job.recording.note_deadline();
+            self.tell_phase(Phase::Ending);
             self.job.outcome.processes.at_deadline_count = members.len() as u64;
             self.job.outcome.processes.at_deadline = tree::described(&members);
         }
 
+        info!(run = self.job.run.id(), processes = members.len(), grace_seconds = log::seconds(grace), "asked to end");
         terminate::ask_to_end(&members);
 
         let until = Instant::now() + grace;
@@ -32,6 +39,7 @@ impl Supervisor {
             self.turn(Some(until), None);
         }
         let mut standstill = Standstill::from_now();
+        let (began, mut rounds, mut unkillable) = (Instant::now(), 0, 0);
         loop {
             let round = Instant::now();
 
@@ -40,14 +48,22 @@ impl Supervisor {
             if alive.is_empty() && self.is_childless {
                 break;
             }
+            rounds += 1;
             if standstill.is_reached(&alive) {
                 self.job.outcome.processes.unkillable_count = alive.len() as u64;
                 self.job.outcome.processes.unkillable = tree::described(&alive);
+                unkillable = alive.len();
                 break;
             }
             self.let_die(alive.len(), round.elapsed());
         }
-        while self.pump() {}
+        let (run, seconds) = (self.job.run.id(), log::seconds(began.elapsed()));
+        if unkillable > 0 {
+            error!(run, processes = unkillable, kill_rounds = rounds, seconds, "cannot be killed");
+        } else {
+            info!(run, kill_rounds = rounds, seconds, "all have ended");
+        }
+        self.pump_out();
     }
 
     /// Gives the killed, so many, time to die before the next round, which takes as long as the last one.

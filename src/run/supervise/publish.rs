@@ -1,7 +1,13 @@
 //! The outcome, told here and on the share.
 
-use super::Supervisor;
-use std::{fs::File, os::fd::AsFd, time::Instant};
+use super::{Supervisor, Told};
+use std::{
+    fs::File,
+    os::fd::AsFd,
+    time::{Instant, SystemTime},
+};
+
+use tracing::warn;
 
 use crate::run::job::Notice;
 use crate::{
@@ -10,6 +16,7 @@ use crate::{
         state::{self, Durability},
     },
     request::Warning,
+    show::progress::Phase,
     sys::descriptors,
 };
 
@@ -28,8 +35,36 @@ impl Supervisor {
         }
         // A full disk: the front still gets the outcome through its channel.
         let _ = self.job.run.write_outcome(&self.job.outcome, durability);
+        let steps = self.job.recording.list();
+        if steps != self.listed {
+            self.job.run.write_steps(&steps);
+            self.listed = steps;
+        }
         self.written = Instant::now();
         self.is_changed = false;
+    }
+
+    /// Tells what the run is at to whoever shows progress.
+    pub(super) fn tell_phase(&mut self, phase: Phase) {
+        let (step, began) = self.job.recording.running().unzip();
+        // Its times come from another clock, and are as good as that is read.
+        let tenths =
+            began.and_then(|began| began.duration_since(SystemTime::UNIX_EPOCH).ok()).map(|at| at.as_millis() / 100);
+        let told = Told { phase, line: step.as_ref().map(|step| step.line), tenths };
+        if self.told.as_ref() == Some(&told) {
+            return;
+        }
+        if let Some(board) = &self.job.board {
+            board.show(phase, self.begun, self.job.limit, step);
+        }
+        self.told = Some(told);
+    }
+
+    /// The same, when all that may have changed is the command.
+    pub(super) fn tell_step(&mut self) {
+        if let Some(told) = &self.told {
+            self.tell_phase(told.phase);
+        }
     }
 
     pub(super) fn output(&self) -> outcome::Output {
@@ -51,6 +86,7 @@ impl Supervisor {
     }
 
     pub(super) fn warn(&mut self, warning: Warning) {
+        warn!(run = self.job.run.id(), code = warning.code, "warning");
         if self.job.outcome.warnings.len() < outcome::LONGEST_LIST {
             self.job.outcome.warnings.push(warning);
         }

@@ -8,10 +8,12 @@ use std::{
 
 use nix::{
     errno::Errno,
+    fcntl::{FcntlArg, fcntl},
     poll::{PollFd, PollFlags, ppoll},
     sys::{signal::Signal, wait::WaitStatus},
     unistd::Pid,
 };
+use tracing::{info, warn};
 
 use crate::run::{ending::Stop, job::Order, start::Starting};
 use crate::{
@@ -30,8 +32,12 @@ impl Supervisor {
         let pipe_rests = self.pipe_rests_until.filter(|rest| *rest > now);
         let tick = (self.is_changed && self.front.is_some()).then(|| self.written + OUTCOME_EVERY);
         let look = self.job.recording.next_wakeup();
-        let timeout =
-            [until, pipe_rests, tick, look].into_iter().flatten().min().map(|at| at.saturating_duration_since(now));
+        let page = self.page_due(until);
+        let timeout = [until, pipe_rests, tick, look, page]
+            .into_iter()
+            .flatten()
+            .min()
+            .map(|at| at.saturating_duration_since(now));
         let has_seen = {
             let mut polls = vec![PollFd::new(self.signals.as_fd(), PollFlags::POLLIN)];
             let recording = self.job.recording.poll_fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
@@ -51,6 +57,8 @@ impl Supervisor {
         self.take_orders();
         if has_seen || look.is_some_and(|look| look <= Instant::now()) {
             self.job.recording.pump();
+            self.tell_step();
+            self.is_changed = true;
         }
         if self.job.mirror.pump() {
             self.is_changed = true;
@@ -58,7 +66,11 @@ impl Supervisor {
         if self.pipe_rests_until.is_none_or(|rest| rest <= Instant::now()) {
             self.pump();
         }
-        if self.is_changed && self.written.elapsed() >= OUTCOME_EVERY {
+        if page.is_some_and(|due| due <= Instant::now()) {
+            self.publish_with_page(Durability::Relaxed);
+            self.list();
+            self.list_on_share();
+        } else if self.is_changed && self.written.elapsed() >= OUTCOME_EVERY {
             self.publish(Durability::Relaxed);
         }
     }
@@ -89,11 +101,23 @@ impl Supervisor {
         }
     }
 
+    /// Takes all that is in the pipe now, and not what comes meanwhile: whoever writes on and on would have this
+    /// process read for ever.
+    pub(super) fn pump_out(&mut self) {
+        let Some(pipe) = &self.pipe else { return };
+        let holds = fcntl(pipe, FcntlArg::F_GETPIPE_SZ).map_or(1 << 20, i32::cast_unsigned);
+        let end = self.job.spool.taken() + u64::from(holds);
+        while self.job.spool.taken() < end && self.pump() {}
+    }
+
     pub(super) fn take_signals(&mut self) {
-        while let Some((signal, _)) = signals::next(&self.signals) {
+        while let Some((signal, sender)) = signals::next(&self.signals) {
             match signal {
                 Signal::SIGCHLD => self.reap(),
-                Signal::SIGTERM | Signal::SIGINT => self.ask_to_stop(Stop::Signal(signal)),
+                Signal::SIGTERM | Signal::SIGINT => {
+                    info!(run = self.job.run.id(), signal = signal.as_str(), sender, "signal received");
+                    self.ask_to_stop(Stop::Signal(signal));
+                }
                 // A dropped session: the run goes on.
                 _ => {}
             }
@@ -109,6 +133,7 @@ impl Supervisor {
                 }
                 Received::Nothing => return,
                 Received::Closed => {
+                    warn!(run = self.job.run.id(), "front lost");
                     self.front = None;
                     self.ask_to_stop(Stop::FrontGone);
                 }

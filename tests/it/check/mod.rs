@@ -1,6 +1,7 @@
 //! `check`, as people and workflows call it. It needs no machine: the program runs as it was built.
 
 mod formats;
+mod rules;
 mod samples;
 
 use std::io::Write;

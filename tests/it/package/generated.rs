@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use ci_setup_agent::cli::Cli;
 use ci_setup_agent::settings::Config;
 use clap::CommandFactory;
+use clap::builder::Resettable;
 use clap_complete::Shell;
 use clap_mangen::{Man, roff};
 
@@ -90,7 +91,10 @@ fn program_page(program: &clap::Command) -> Vec<u8> {
     man.render_description_section(&mut page).expect("description");
     man.render_options_section(&mut page).expect("options");
     man.render_subcommands_section(&mut page).expect("subcommands");
-    page.extend(fs::read(packaging().join("man/files.roff")).expect("packaging/man/files.roff"));
+    after_help(program).to_writer(&mut page).expect("examples");
+    for part in ["man/guide.roff", "man/files.roff"] {
+        page.extend(fs::read(packaging().join(part)).unwrap_or_else(|error| panic!("packaging/{part}: {error}")));
+    }
     let mut configuration = roff::Roff::new();
     configuration.control("SH", ["CONFIGURATION"]);
     configuration.text([roff::roman("The config file as it is installed, with all its keys and their defaults:")]);
@@ -104,10 +108,47 @@ fn program_page(program: &clap::Command) -> Vec<u8> {
 }
 
 fn command_page(name: &str, command: &clap::Command) -> Vec<u8> {
-    let man =
-        Man::new(command.clone().display_name(name.to_owned())).title(name.to_uppercase()).manual("ci-setup-agent");
+    let command_named = command.clone().display_name(name.to_owned()).after_help(Resettable::Reset);
+    let man = Man::new(command_named).title(name.to_uppercase()).source("ci-setup-agent").manual("ci-setup-agent");
     let mut page = Vec::new();
     man.render(&mut page).expect("a page");
+    after_help(command).to_writer(&mut page).expect("examples");
     page.extend(b".SH \"SEE ALSO\"\n\\fBci\\-setup\\-agent\\fR(1)\n");
+    page
+}
+
+/// What stands below the options in `--help`: lists under a word and a colon, which become sections, and prose.
+fn after_help(command: &clap::Command) -> roff::Roff {
+    let text = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+    let mut page = roff::Roff::new();
+    let mut prose = Vec::new();
+    for part in text.split("\n\n") {
+        let section = match part.lines().next() {
+            Some("Examples:") => "EXAMPLES",
+            Some("Exit codes:") => "EXIT STATUS",
+            _ => {
+                prose.push(part);
+                continue;
+            }
+        };
+        page.control("SH", [section]);
+        for line in part.lines().skip(1).map(str::trim_start) {
+            match line.split_once("  ") {
+                // A word, and behind blanks what it means.
+                Some((word, meaning)) => {
+                    page.control("TP", []).text([roff::bold(word)]).text([roff::roman(meaning.trim_start())]);
+                }
+                None => {
+                    page.control("PP", []).control("nf", []).text([roff::roman(line)]).control("fi", []);
+                }
+            }
+        }
+    }
+    if !prose.is_empty() {
+        page.control("SH", ["NOTES"]);
+    }
+    for part in prose {
+        page.control("PP", []).text([roff::roman(part)]);
+    }
     page
 }

@@ -41,6 +41,22 @@ impl Drop for Lab {
 fn a_machine_in_the_lab_is_created_stopped_started_captured_and_deleted() {
     // Not in /tmp, which may be a file system that no overlay can stand on.
     let lab = Lab { folder: tempfile::tempdir_in("/var/tmp").expect("a folder"), package: deb() };
+    // What cannot be made leaves nothing behind.
+    let bad = lab.folder.path().join("bad.json");
+    std::fs::write(&bad, "{\"setupScripts\":").expect("a file");
+    for (words, error) in [
+        (&["create", "lab-test-1", "--request", bad.to_str().expect("a path")][..], "error: cannot read request"),
+        (&["create", "lab-test-1", "--suite", "jessie"], "error: `jessie` is no suite"),
+        (&["create", "lab-test-1", "--files", "/none"], "error: there is no folder"),
+        (&["create", "9x"], "error: `9x` cannot be the name"),
+        (&["start", "lab-test-1"], "error: there is no instance"),
+    ] {
+        let refused = lab.call(words);
+        let said = String::from_utf8_lossy(&refused.stderr).into_owned();
+        assert!(!refused.status.success() && said.contains(error) && said.contains("\nhint: "), "{words:?}: {said}");
+        assert_eq!(lab.ok(&["list"]), "", "{words:?}");
+    }
+
     let examples = format!("{HERE}/scripts/examples");
     let request = format!("{examples}/hello.json");
     let created = lab.ok(&["create", "lab-test-1", "--request", &request, "--files", &examples]);

@@ -144,6 +144,50 @@ fn an_instance_made_from_a_captured_disk_runs_its_own_creation_script() {
 }
 
 #[test]
+fn a_copy_that_is_behind_is_finished_at_the_next_boot_and_by_the_timer() {
+    let read_only = format!("echo out; mount --bind {SHARE} {SHARE}; mount -o remount,ro,bind {SHARE}\n");
+    let mut machine = requested("bookworm", &read_only, "echo started\n");
+    machine.write("/etc/ci-setup-agent/config.toml", "flush-wait = \"1s\"\n", 0o644);
+    let timer = |machine: &Machine, lines: &str| {
+        let drop_in = "/etc/systemd/system/ci-setup-agent-sync.timer.d/test.conf";
+        machine.write(drop_in, format!("[Timer]\nRandomizedDelaySec=0\n{lines}"), 0o644);
+    };
+    let standing = |machine: &Machine, script: &str| {
+        let text = machine.bash(&format!("cat /var/lib/ci-setup-agent/runs/{script}-*/outcome.json")).ok();
+        let outcome: serde_json::Value = serde_json::from_str(&text).expect("one outcome");
+        outcome["output"]["mirror"].as_str().expect("a word").to_owned()
+    };
+    let wait_until_current = |machine: &Machine, script: &str| {
+        wait_until("the copy to be complete", || match standing(machine, script) {
+            word if word == "current" => Ok(()),
+            word => Err((word, machine.bash("systemctl list-timers; journalctl -u ci-setup-agent-sync").stdout)),
+        });
+        let public = on_share(machine, "ci-1", script, "outcome.json").pop().expect("an outcome");
+        assert!(public.contains("\"mirror\": \"current\""), "{public}");
+    };
+    timer(&machine, "");
+    machine.boot();
+    settle(&machine);
+    assert_eq!(standing(&machine, "creation"), "behind");
+    machine.stop();
+    // What the script mounted is gone.
+    machine.boot();
+    wait_until_current(&machine, "creation");
+    assert_eq!(on_share(&machine, "ci-1", "creation", "output.log"), ["out\n"]);
+    // While it is up: not every few minutes but every few seconds.
+    settle(&machine);
+    machine.bash("rm -r /var/lib/ci-setup-agent/runs/startup-*").ok();
+    machine.bash(&read_only).ok();
+    machine.bash("ci-setup-agent run --only startup --rerun").ok();
+    assert_eq!(standing(&machine, "startup"), "none");
+    machine.bash(&format!("mount -o remount,rw,bind {SHARE}")).ok();
+    timer(&machine, "OnCalendar=*:*:0/2\n");
+    machine.bash("systemctl daemon-reload; systemctl restart ci-setup-agent-sync.timer").ok();
+    wait_until_current(&machine, "startup");
+    assert_eq!(on_share(&machine, "ci-1", "startup", "output.log").last().map(String::as_str), Some("started\n"));
+}
+
+#[test]
 fn a_machine_without_a_request_is_left_alone() {
     for suite in SUITES {
         let mut machine = with_package(suite);

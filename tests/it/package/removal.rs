@@ -27,6 +27,8 @@ fn a_purge_leaves_the_disk_as_it_was_before() {
         assert!(machine.read("/usr/bin/ci-setup-agent").is_none(), "{suite}");
         let records = machine.bash("ls /var/lib/ci-setup-agent/runs | wc -l").ok();
         assert_eq!(records, "2\n", "{suite}: removing leaves the records");
+        let log = machine.read("/var/log/ci-setup-agent/agent.log").unwrap_or_default();
+        assert_eq!(log.matches("run ended").count(), 2, "{suite}: and the agent's own log: {log}");
         assert_eq!(machine.run(["systemctl", "--failed", "--no-legend"]).stdout, "", "{suite}");
 
         machine.run(["dpkg", "-i", "/var/tmp/agent.deb"]).ok();
@@ -38,6 +40,7 @@ fn a_purge_leaves_the_disk_as_it_was_before() {
         }
         machine.run(["sudo", "-u", "azureuser", "true"]).ok();
         machine.stop();
+        assert!(!machine.path("/var/log/ci-setup-agent").exists(), "{suite}");
         assert_eq!(differences(&before, &listing(&machine.disk().root())), [""; 0], "{suite}");
         assert_eq!(
             on_share(&machine, "ci-1", "creation", "output.log"),

@@ -72,6 +72,10 @@ impl Bench {
     pub fn agent(&self, more: &[&str]) -> Call {
         let mut arguments = vec!["ci-setup-agent", "run", "/root/request.json"];
         arguments.extend(["--resource-group", "rg", "--workspace", "wks", "--name", NAME, "--steps", "off"]);
+        if !more.contains(&"--flush-wait") {
+            // On a busy machine a healthy share may take longer than people are asked to wait.
+            arguments.extend(["--flush-wait", "90s"]);
+        }
         arguments.extend(more);
         self.room.call(arguments.into_iter().map(str::to_owned))
     }

@@ -25,7 +25,7 @@ fn beyond_the_output_limit_both_ends_are_kept_and_are_on_the_share() {
     bench.assert_mirrored("head and tail");
     // Whoever watches sees the head as it comes, and the tail at the end.
     assert!(ran.bytes == [&all[..half], &tail].concat(), "passed through: {}", ran.bytes.len());
-    assert_eq!(fs::read_dir(bench.folder()).expect("it").count(), 4, "nothing else is left");
+    assert_eq!(fs::read_dir(bench.folder()).expect("it").count(), 6, "nothing else is left");
 }
 
 #[test]
@@ -70,10 +70,16 @@ fn the_state_limit_removes_the_oldest_runs_here_and_nothing_on_the_share() {
     bench.room.write("/etc/ci-setup-agent/config.toml", "state-limit = \"3M\"\n", 0o644);
     bench.inline("head -c 1000000 /dev/urandom; exit 3", "60s");
     let mut ids = Vec::new();
-    for _ in 0..6 {
+    for round in 0..6 {
         assert_eq!(bench.agent(&["--rerun", "--quiet"]).run().code, 3);
         ids.push(bench.outcome()["runId"].as_str().expect("an id").to_owned());
         bench.wait_until_nobody_records();
+        if round == 0 {
+            // What a captured disk brings along: older than all others, and of another instance.
+            let captured =
+                "cd \"$0\" && cp -r * creation-20200101T000000Z && sed -i s/ci-2/ci-9/ creation-2020*/outcome.json";
+            bench.room.run(["bash", "-c", captured, &format!("{STATE}/runs")]).ok();
+        }
     }
     let mut kept: Vec<String> = fs::read_dir(bench.room.path(format!("{STATE}/runs")))
         .expect("runs")
@@ -81,6 +87,7 @@ fn the_state_limit_removes_the_oldest_runs_here_and_nothing_on_the_share() {
         .map(|entry| entry.file_name().to_string_lossy().into_owned())
         .collect();
     kept.sort();
+    assert_eq!(kept.remove(0), "creation-20200101T000000Z", "not ours to remove");
     assert!((2..=3).contains(&kept.len()), "{kept:?}");
     assert_eq!(kept, ids[ids.len() - kept.len()..], "the newest ones");
     let there = fs::read_dir(bench.share.backing().join("Logs/ci-2/creation")).expect("it").count();

@@ -100,6 +100,43 @@ fn a_slow_drip_is_at_most_two_writes_a_second_and_each_line_is_there_soon() {
     bench.assert_mirrored("a drip");
 }
 
+/// Where the writes of a second are more than two, and more than the whole pieces and documents among them. Many
+/// pieces at once may follow small ones.
+fn too_many(writes: &[Record]) -> Option<String> {
+    let is_document = |record: &&Record| !record.path.ends_with("output.log");
+    (0..writes.len()).find_map(|first| {
+        let second: Vec<Record> =
+            writes[first..].iter().take_while(|record| record.at < writes[first].at + SECOND).cloned().collect();
+        let whole = second.iter().filter(|record| is_document(record) || record.bytes == 1 << 20).count();
+        (second.len() > whole.max(2) + 2 * usize::from(whole > 2)).then(|| told(&second))
+    })
+}
+
+#[test]
+fn whatever_the_rhythm_it_is_two_writes_a_second_or_one_for_each_full_mebibyte() {
+    let rhythms = [
+        "for i in {1..7}; do head -c 1100000 /dev/zero; sleep 1; done",
+        "for i in {1..12}; do head -c 1048577 /dev/zero; sleep 0.6; done",
+        "for i in {1..2}; do head -c 5000000 /dev/zero; for i in {1..60}; do echo $i; sleep 0.05; done; done",
+        "for i in {1..12}; do head -c 800000 /dev/zero; sleep 0.2; echo x; sleep 0.4; done",
+    ];
+    let follow = |rhythm: &str| {
+        let bench = Bench::new();
+        bench.inline(&format!("{rhythm}; touch /run/over; sleep 0.2"), "100s");
+        let agent = bench.agent(&["--quiet"]).spawn();
+        wait_until("the end of the rhythm", || bench.room.read("/run/over").ok_or("not yet"));
+        let end = now();
+        assert_eq!(agent.wait().code, 0);
+        bench.assert_mirrored(rhythm);
+        too_many(&steady(&bench, end)).map(|writes| format!("{rhythm}\n{writes}"))
+    };
+    let found: Vec<String> = std::thread::scope(|scope| {
+        let threads = rhythms.map(|rhythm| scope.spawn(move || follow(rhythm)));
+        threads.into_iter().filter_map(|thread| thread.join().expect("a rhythm")).collect()
+    });
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
+
 #[test]
 fn fast_output_is_one_write_for_each_full_mebibyte() {
     let bench = Bench::new();

@@ -27,7 +27,7 @@ fn uid_of(bench: &Bench, user: &str) -> u32 {
 /// A run that has printed a line which is on the share, and then waits for `/run/gate`.
 fn started(bench: &Bench) -> crate::support::call::Spawned {
     bench.inline("echo one; until [ -e /run/gate ]; do sleep 0.01; done", "60s");
-    let agent = bench.agent(&["--flush-wait", "5s"]).spawn();
+    let agent = bench.agent(&[]).spawn();
     wait_until("the first line on the share", || {
         let found = super::table::find(bench.share.backing());
         if found == "one\n" { Ok(()) } else { Err((found, agent.stderr())) }

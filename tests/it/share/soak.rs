@@ -73,7 +73,8 @@ fn faults_at_random_under_heavy_output_cost_neither_time_nor_bytes() {
     }
     let ran = agent.wait();
     assert_eq!(ran.code, 11, "{story:#?}\n{}", ran.stderr);
-    assert!(begun.elapsed() < Duration::from_secs(seconds + 3 + 1 + 4), "{:?} {story:#?}", begun.elapsed());
+    // The last trouble may go on until then, and a busy machine has its own.
+    assert!(begun.elapsed() < Duration::from_secs(seconds + 3 + 1 + 20), "{:?} {story:#?}", begun.elapsed());
     bench.wait_until_nobody_records();
     let synced = bench.sync();
     assert_eq!(synced.code, 0, "{story:#?}\n{}", synced.stderr);

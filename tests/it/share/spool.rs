@@ -39,6 +39,35 @@ fn a_disk_that_fills_up_does_not_stop_the_script_and_what_is_lost_is_told() {
 }
 
 #[test]
+fn a_disk_and_a_share_that_are_full_at_the_same_time_cost_what_the_disk_could_not_keep() {
+    let bench = Bench::new();
+    small_state(&bench, "4M");
+    let script = "cd /; echo one; until [ -e /run/gate ]; do sleep 0.01; done
+        head -c 9000000 /dev/zero | tr '\\0' x; echo; echo last; exit 5";
+    bench.inline(script, "60s");
+    let agent = bench.agent(&["--flush-wait", "1s"]).spawn();
+    crate::support::wait_until(
+        "the first line",
+        || {
+            if agent.stdout() == "one\n" { Ok(()) } else { Err(agent.stderr()) }
+        },
+    );
+    bench.share.rule(Rule::new(Fault::Error(Errno::ENOSPC), Ops::WRITE));
+    bench.room.write("/run/gate", "", 0o600);
+    assert_eq!(agent.wait().code, 5);
+    let (outcome, log) = (bench.outcome(), bench.spool());
+    let lost = outcome["output"]["droppedBytes"].as_u64().expect("a number");
+    let marks = lines_of_the_agent(&log);
+    assert_eq!(marks.len(), 1, "{marks:?}");
+    assert_eq!(log.len() as u64 - marks[0].len() as u64 - 2 + lost, 4 + 9_000_000 + 6, "{outcome:#}");
+    assert_eq!(bench.mirror_state(), "behind");
+    bench.share.heal();
+    bench.wait_until_nobody_records();
+    assert_eq!(bench.sync().code, 0);
+    bench.assert_mirrored("both were full");
+}
+
+#[test]
 fn a_disk_that_is_full_before_the_first_byte_and_free_again_later_keeps_the_rest() {
     let bench = Bench::new();
     small_state(&bench, "4M");

@@ -6,7 +6,7 @@ use std::time::Duration;
 use faultfs::{Errno, Fault, Loss, Ops, Options, Rule};
 
 use super::bench::Bench;
-use crate::support::{Place, wait_until};
+use crate::support::{Place, assert_within, wait_until};
 
 /// What goes wrong with the share.
 #[derive(Clone, Copy, Debug)]
@@ -70,11 +70,15 @@ impl Trouble {
 /// One row of the table: this trouble at every phase.
 fn row(trouble: Trouble) {
     for phase in PHASES {
-        cell(trouble, phase);
+        // The second is the contract's; the rest is for a machine that six people share.
+        let before = Duration::from_secs(if phase == Phase::BeforeTheScriptIsRead { 4 } else { 0 });
+        let bound = before + FLUSH + Duration::from_secs(1) + Duration::from_secs(2);
+        assert_within(&format!("{trouble:?} {phase:?}"), bound, || cell(trouble, phase));
     }
 }
 
-fn cell(trouble: Trouble, phase: Phase) {
+/// Returns how long the end took, or the whole run where the trouble came before the script.
+fn cell(trouble: Trouble, phase: Phase) -> Duration {
     let what = format!("{trouble:?} {phase:?}");
     let kept = if matches!(trouble, Trouble::Crash(_)) { faultfs::Kept::AtFsync } else { faultfs::Kept::AtOnce };
     let bench = Bench::with(Options { kept, ..Options::like_smb() });
@@ -87,7 +91,7 @@ fn cell(trouble: Trouble, phase: Phase) {
         trouble.begin(&bench, phase);
         if matches!(trouble, Trouble::Unmounted) {
             // Then nothing may run: that is `BeforeTheScriptIsRead`.
-            return;
+            return Duration::ZERO;
         }
     }
     let agent = bench.agent(&["--flush-wait", "2s"]).spawn();
@@ -113,8 +117,6 @@ fn cell(trouble: Trouble, phase: Phase) {
     let ran = agent.wait();
     let took = ending.elapsed();
     assert_eq!(ran.code, 7, "{what}: {}", ran.stderr);
-    // The second is the contract's; the rest is for a machine that six people share.
-    assert!(took < FLUSH + Duration::from_secs(1) + Duration::from_secs(2), "{what}: {took:?}");
     let expected: String = "one\n".to_owned() + &(1..=20000).map(|n| format!("{n}\n")).collect::<String>() + "last\n";
     assert!(bench.spool() == expected.as_bytes(), "{what}: the local log");
     assert_eq!(ran.stdout, expected, "{what}: passed through");
@@ -130,6 +132,7 @@ fn cell(trouble: Trouble, phase: Phase) {
     let synced = bench.sync();
     assert_eq!(synced.code, 0, "{what}: {}\n{:#}", synced.stderr, bench.outcome());
     bench.assert_mirrored(&what);
+    took
 }
 
 /// The empty mount point is a folder of the local disk: a copy there would look complete.
@@ -143,11 +146,10 @@ fn nothing_is_written_where_the_share_is_not(bench: &Bench, what: &str) {
 
 /// The share is already ill when the run begins: an inline script may be refused, but then within its
 /// bound and without using its turn up.
-fn before_the_script(bench: &Bench, trouble: Trouble, what: &str) {
+fn before_the_script(bench: &Bench, trouble: Trouble, what: &str) -> Duration {
     bench.stored("seq 1 1000; exit 7", "30s");
     trouble.begin(bench, Phase::BeforeTheScriptIsRead);
     let (ran, took) = bench.run(&["--share-wait", "1s", "--flush-wait", "2s"]);
-    assert!(took < Duration::from_secs(7), "{what}: {took:?}");
     let outcome = bench.outcome();
     if outcome["state"] == "rejected" {
         let error: Vec<&str> = ran.stderr.lines().filter(|line| line.starts_with("error: ")).collect();
@@ -167,6 +169,7 @@ fn before_the_script(bench: &Bench, trouble: Trouble, what: &str) {
     bench.wait_until_nobody_records();
     assert_eq!(bench.sync().code, 0, "{what}");
     bench.assert_mirrored(what);
+    took
 }
 
 /// All text of all logs on the share.

@@ -50,9 +50,12 @@ fn a_text_handed_on_by_cat_is_a_block() {
 
 #[test]
 fn the_record_is_bounded_and_its_counts_are_exact() {
-    let recorded = record(&"true\nfalse\n".repeat(500));
+    let recorded = record(&"true\nfalse\n".repeat(1500));
     let summary = recorded.summary;
-    assert_eq!((summary.count, summary.failed_count, summary.steps.len(), summary.failed.len()), (1000, 500, 100, 100));
-    assert_eq!((summary.steps[0].line, summary.steps[99].line), (1, 1000));
-    assert_eq!(summary.notes, ["900 commands between the first and the latest are left out of the list"]);
+    assert_eq!(
+        (summary.count, summary.failed_count, summary.steps.len(), summary.failed.len()),
+        (3000, 1500, 1000, 100)
+    );
+    assert_eq!((summary.steps[0].line, summary.steps[999].line), (1, 3000));
+    assert_eq!(summary.notes, ["2000 commands between the first and the latest are left out of the list"]);
 }

@@ -52,7 +52,7 @@ fn seconds_recorded(path: &std::path::Path, script: &str) -> (f64, ci_setup_agen
             recorder.pump();
         }
     };
-    (end, recorder.finish())
+    (end, recorder.finish(None))
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn beginning_and_end() {
         recorder.pump();
         let pump = pump.elapsed();
         let end = Instant::now();
-        drop(recorder.finish());
+        drop(recorder.finish(None));
         println!("new {started:?}, ready after {ready:?}, a pump {pump:?}, finish {:?}", end.elapsed());
         // The next is to begin with a kernel at rest.
         std::thread::sleep(Duration::from_millis(500));

@@ -21,7 +21,7 @@ fn nothing_is_left_after_the_end() {
     let recorder = Starting::new(watch).unwrap().finish(Instant::now() + Duration::from_secs(10)).unwrap();
     let names = || in_tracefs("ls instances; cat uprobe_events");
     assert!(names().contains("ci_setup_agent_leaves_nothing"));
-    recorder.finish();
+    recorder.finish(None);
     let deadline = Instant::now() + Duration::from_secs(20);
     while names().contains("ci_setup_agent_leaves_nothing") {
         assert!(Instant::now() < deadline, "{}", names());
@@ -88,4 +88,23 @@ fn what_is_not_bash_is_refused_with_the_reason() {
         "`/nonexistent/bash` cannot be watched: No such file or directory (os error 2)"
     );
     assert_eq!(reason("/etc/passwd"), "`/etc/passwd` cannot be watched: not a 64-bit ELF binary");
+}
+
+#[test]
+fn runs_that_begin_while_others_sweep_are_not_swept_away() {
+    let threads = [0; 3].map(|_| {
+        std::thread::spawn(|| {
+            for _ in 0..4 {
+                let summary = record("false\n").summary;
+                assert_eq!((summary.count, summary.failed_count), (1, 1), "{summary:?}");
+            }
+        })
+    });
+    let until = Instant::now() + Duration::from_secs(20);
+    while !threads.iter().all(std::thread::JoinHandle::is_finished) && Instant::now() < until {
+        sweep_stale();
+    }
+    for thread in threads {
+        thread.join().unwrap();
+    }
 }

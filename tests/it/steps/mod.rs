@@ -4,7 +4,10 @@ mod blocks;
 mod corpus;
 mod costs;
 mod differs;
+mod hook;
 mod leaves;
+mod machines;
+mod runs;
 mod sees;
 
 use std::fs::File;
@@ -13,8 +16,15 @@ use std::path::Path;
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use ci_setup_agent::steps::{Recorder, Starting, Step, Summary, Watch};
+use ci_setup_agent::steps::{Recorder, Starting, Step, Summary, Watch, hook::Hook};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use serde_json::Value;
+
+use crate::support::{
+    Place,
+    setup::{Request, run_json},
+    wait_until,
+};
 
 /// What a recorded script left.
 pub struct Recorded {
@@ -26,6 +36,17 @@ pub struct Recorded {
     pub status: ExitStatus,
 }
 
+/// Runs a creation script in a place until its steps could be recorded: on a busy machine the kernel may need
+/// longer for the probes than a run waits.
+pub fn recorded_run(place: &impl Place, request: &Request, source: &str, options: &[&str]) -> (i32, Value) {
+    wait_until("a run that is recorded", || {
+        let (code, mut outcomes) = run_json(place, request, &[&["--rerun", "--steps", source], options].concat());
+        let outcome = outcomes.remove(0);
+        let is_late = outcome["steps"]["unavailable"] == "the kernel took too long to put the probes in";
+        if is_late { Err(outcome) } else { Ok((code, outcome)) }
+    })
+}
+
 /// Starts a recorder for `script`, by `bash`.
 pub fn recorder(bash: &str, script: &str) -> Recorder {
     let watch = Watch { run_id: "test-20261121T205957Z", interpreter: Path::new(bash), script: script.as_bytes() };
@@ -34,14 +55,30 @@ pub fn recorder(bash: &str, script: &str) -> Recorder {
 }
 
 /// Runs a script under a recorder, as the supervisor does; `each` sees the recorder at every turn.
-pub fn record_with(script: &str, mut each: impl FnMut(&Recorder, &mut std::process::Child)) -> Recorded {
+pub fn record_with(script: &str, each: impl FnMut(&Recorder, &mut std::process::Child)) -> Recorded {
+    record_by(Source::Probes, script, each)
+}
+
+/// Where the steps come from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Source {
+    Probes,
+    Hook,
+}
+
+/// The same by either source.
+pub fn record_by(source: Source, script: &str, mut each: impl FnMut(&Recorder, &mut std::process::Child)) -> Recorded {
     let folder = tempfile::tempdir().unwrap();
     std::fs::set_permissions(folder.path(), std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
     let path = folder.path().join("setup.sh");
     std::fs::write(&path, script).unwrap();
     let output = folder.path().join("output");
     let file = File::options().append(true).create(true).open(&output).unwrap();
-    let mut recorder = recorder("/bin/bash", script);
+    let mut recorder = match source {
+        Source::Probes => recorder("/bin/bash", script),
+        Source::Hook => Recorder::of_hook(Hook::new(&folder.path().join("steps"), &[0]).unwrap(), script.as_bytes()),
+    };
+    let variable = recorder.hook().map(|hook| ("BASH_ENV", hook.variable()));
     let mut child = Command::new("/bin/bash")
         .arg(&path)
         .stdin(Stdio::null())
@@ -49,6 +86,7 @@ pub fn record_with(script: &str, mut each: impl FnMut(&Recorder, &mut std::proce
         .stderr(file)
         .env_clear()
         .env("PATH", "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin")
+        .envs(variable)
         .spawn()
         .unwrap();
     recorder.set_root(child.id());
@@ -60,7 +98,11 @@ pub fn record_with(script: &str, mut each: impl FnMut(&Recorder, &mut std::proce
         recorder.pump();
         each(&recorder, &mut child);
     };
-    Recorded { summary: recorder.finish(), output: std::fs::read_to_string(&output).unwrap_or_default(), status }
+    Recorded {
+        summary: recorder.finish(status.code()),
+        output: std::fs::read_to_string(&output).unwrap_or_default(),
+        status,
+    }
 }
 
 /// Runs a script under a recorder.

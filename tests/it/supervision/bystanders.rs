@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{holding, outcome, prepare, run_with, wait_for, wait_for_none};
+use super::{holding, in_time, outcome, prepare, run_with, wait_for, wait_for_none, wait_or_end};
 use crate::support::{Machine, Place, Process, SUITES};
 
 /// What others are asked to start on the script's behalf, and a child of the script's own.
@@ -26,34 +26,36 @@ const BYSTANDERS: [&str; 6] = [
     "bystander-of-the-user",
 ];
 
-/// A machine on which the script has started all that.
-fn machine_with_bystanders(suite: &str, timeout: &str) -> (Machine, crate::support::call::Spawned) {
-    let machine = Machine::booted(suite);
-    prepare(&machine, SCRIPT, timeout);
+const VICTIMS: [&str; 3] = ["victim ", "victim-in-a-session", "victim-in-a-scope"];
+
+/// The script, when it has started all that; `None` if it ends first.
+fn with_bystanders(machine: &Machine, timeout: &str) -> Option<crate::support::call::Spawned> {
+    prepare(machine, SCRIPT, timeout);
     let unit = "[Service]\nExecStart=/usr/local/bin/hold bystander-of-a-unit\n";
     machine.write("/etc/systemd/system/by-unit.service", unit, 0o644);
     let caller = format!("hold bystander-of-the-caller & {}", run_with(&[]).join(" "));
     let mut running = machine.spawn(["bash", "-c", &caller]);
-    wait_for(&machine, "victim", &mut running);
+    let victims: Option<Vec<i32>> = VICTIMS.iter().map(|mark| wait_or_end(machine, mark, &mut running)).collect();
     // Somebody else in the very scope that pam_systemd made for the script's own session.
-    let victim = wait_for(&machine, "victim-in-a-scope", &mut running);
-    let scope = Process::of(victim).and_then(|victim| victim.cgroup()).expect("a cgroup");
+    let victim = *victims?.last()?;
+    let scope = Process::of(victim).and_then(|victim| victim.cgroup())?;
     assert!(scope.to_string_lossy().contains("session-"));
     let within = scope.to_string_lossy().split_once("/payload").expect("a machine's cgroup").1.to_owned();
     machine.bash(&format!(
         "setsid bash -c 'echo $$ > /sys/fs/cgroup{within}/cgroup.procs; exec hold bystander-in-the-scope' > /dev/null 2>&1 &"
     ));
     machine.bash("setsid su - azureuser -c 'hold bystander-of-the-user' > /dev/null 2>&1 &");
-    for mark in BYSTANDERS {
-        wait_for(&machine, mark, &mut running);
-    }
-    (machine, running)
+    BYSTANDERS.iter().all(|mark| wait_or_end(machine, mark, &mut running).is_some()).then_some(running)
 }
 
 #[test]
 fn a_timeout_ends_the_script_and_nobody_else() {
     for suite in SUITES {
-        let (machine, running) = machine_with_bystanders(suite, "6s");
+        let machine = Machine::booted(suite);
+        let running = in_time(&machine, ["6s", "60s"], |timeout| {
+            machine.bash("systemctl stop by-manager by-unit; pkill -f '^bystander'");
+            with_bystanders(&machine, timeout)
+        });
         assert_eq!(running.wait().code, 124, "{suite}");
         assert!(holding(&machine, "victim").is_empty(), "{suite}: {:?}", holding(&machine, "victim"));
         assert_eq!(outcome(&machine)["state"], "timedOut");
@@ -66,9 +68,10 @@ fn a_timeout_ends_the_script_and_nobody_else() {
 #[test]
 fn what_a_crash_left_of_a_script_is_ended_at_the_next_start_and_nobody_else() {
     for suite in SUITES {
-        let (machine, running) = machine_with_bystanders(suite, "1000s");
-        // All of the agent at once, as a crash takes it.
-        machine.bash("kill -9 $(pgrep -f '^ci-setup-agent|^ci-setup:')").ok();
+        let machine = Machine::booted(suite);
+        let running = with_bystanders(&machine, "1000s").expect("a script that goes on");
+        // All of the agent at once, as a crash takes it: none sees the end of another.
+        machine.bash("all=$(pgrep -f '^ci-setup-agent|^ci-setup:'); kill -STOP $all; kill -KILL $all").ok();
         running.wait();
         assert_eq!(holding(&machine, "victim").len(), 3, "{suite}");
         let again = machine.run(run_with(&[]));

@@ -38,7 +38,8 @@ fn a_daemon_that_holds_the_output_holds_nobody_up_and_is_recorded_on() {
         prepare(&room, DAEMON, "1000s");
         let began = Instant::now();
         assert_eq!(room.run(run_with(&[])).ok(), "early\n");
-        assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+        // Whoever waits for the daemon waits for ever.
+        assert!(began.elapsed() < Duration::from_secs(20), "{:?}", began.elapsed());
         let outcome = outcome(&room);
         assert_eq!(outcome["state"], "succeeded");
         assert_eq!(outcome["processes"]["leftCount"], 1.max(outcome["processes"]["leftCount"].as_u64().unwrap_or(0)));
@@ -163,7 +164,7 @@ fn a_bus_that_hangs_or_is_gone_costs_a_warning_and_a_bounded_time() {
     let took = began.elapsed();
     machine.bash("pkill -CONT dbus-daemon").ok();
     assert_eq!(ran.ok(), "ran\n");
-    assert!(took < Duration::from_secs(15), "{took:?}");
+    assert!(took < Duration::from_secs(30), "{took:?}");
     assert!(outcome(&machine)["warnings"].to_string().contains("no-scope"));
     machine.bash("rm -r /var/lib/ci-setup-agent; mv /run/dbus /run/no-dbus").ok();
     assert_eq!(machine.run(run_with(&[])).ok(), "ran\n");

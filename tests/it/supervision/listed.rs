@@ -2,16 +2,17 @@
 
 use serde_json::{Value, json};
 
-use super::{outcome, prepare, run_with};
+use super::{in_time, outcome, prepare, run_with};
 use crate::support::{Place, Room, SUITES};
 
-/// One of root's, one of the user's with a secret, one in a block: each in a session of its own.
+/// One of root's, one of the user's with a secret, one in a block: each in a session of its own, and then of some age.
 const SCRIPT: &str = "setsid hold victim-of-root &
     sudo -u azureuser bash -c 'setsid hold victim-of-user > /dev/null 2>&1 &'
     sudo -u azureuser -i <<'EOF'
 (setsid sleep 12345 > /dev/null 2>&1 &)
 EOF
-    sleep 1.5\n";
+    until [ $(pgrep -fc '^(victim-of-root|victim-of-user|sleep 12345)') = 3 ]; do sleep 0.1; done
+    sleep 1.2\n";
 
 /// The outcome on the share.
 fn public(room: &Room) -> Value {
@@ -69,8 +70,11 @@ const LEFT: [(&str, &str, &str); 3] = [
 fn who_ran_at_the_deadline_is_listed_and_the_share_gets_only_names() {
     for suite in SUITES {
         let room = Room::new(suite);
-        prepare(&room, &format!("{SCRIPT}sleep 54321"), "4s");
-        assert_eq!(room.run(run_with(&[])).code, 124);
+        in_time(&room, ["3s", "30s"], |timeout| {
+            prepare(&room, &format!("{SCRIPT}touch /root/ready; sleep 54321"), timeout);
+            assert_eq!(room.run(run_with(&[])).code, 124);
+            room.read("/root/ready")
+        });
         let own = outcome(&room)["processes"]["atDeadline"].as_array().expect("a list").clone();
         // The script's own shell is the oldest of them.
         let shell = own[0]["command"].as_str().expect("text").to_owned();
@@ -99,8 +103,13 @@ fn who_was_left_is_listed_and_the_share_gets_only_names() {
 #[test]
 fn a_crowd_at_the_deadline_is_counted_exactly_and_listed_in_part() {
     let room = Room::new("bookworm");
-    prepare(&room, "for i in $(seq 150); do hold victim-$i & done; exec hold victim-0", "5s");
-    assert_eq!(room.run(run_with(&[])).code, 124);
+    in_time(&room, ["3s", "30s"], |timeout| {
+        let script = "for i in $(seq 150); do hold victim-$i & done
+            until [ $(pgrep -fc ^victim-) = 150 ]; do sleep 0.1; done; touch /root/ready; exec hold victim-0";
+        prepare(&room, script, timeout);
+        assert_eq!(room.run(run_with(&[])).code, 124);
+        room.read("/root/ready")
+    });
     let outcome = outcome(&room);
     assert_eq!(outcome["processes"]["atDeadlineCount"], 151, "{outcome:#}");
     assert_eq!(outcome["processes"]["atDeadline"].as_array().map(Vec::len), Some(100), "{outcome:#}");

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::Signal;
 
-use super::{holding, outcome, outcomes, prepare, run_with, start};
+use super::{holding, in_time, outcome, outcomes, prepare, run_with, start};
 use crate::support::{Place, Room, SHARE, wait_until};
 
 const SCRIPT: &str = "echo executed >> /root/executions; setsid hold victim-session & exec -a victim sleep 10000";
@@ -46,11 +46,20 @@ fn the_first_signal_gives_a_grace_and_the_second_takes_it_back() {
 #[test]
 fn a_signal_during_the_grace_after_the_deadline_skips_the_rest_and_it_stays_a_timeout() {
     let room = Room::new("bookworm");
-    prepare(&room, DEAF, "2s");
-    let running = start(&room, &["--grace", "1000s"]);
-    wait_until("the deadline", || room.read("/root/signals").ok_or("no signal"));
-    running.signal(Signal::SIGTERM);
-    assert_eq!(running.wait().code, 124);
+    in_time(&room, ["2s", "30s"], |timeout| {
+        prepare(&room, DEAF, timeout);
+        let mut running = room.spawn(run_with(&["--grace", "1000s"]));
+        // Where time is up before it has become deaf, it ends.
+        wait_until("the deadline", || match room.read("/root/signals") {
+            Some(_) => Ok(()),
+            None if running.is_running() => Err(running.stderr()),
+            None => Ok(()),
+        });
+        room.read("/root/signals")?;
+        running.signal(Signal::SIGTERM);
+        assert_eq!(running.wait().code, 124);
+        Some(())
+    });
     assert_eq!(outcome(&room)["state"], "timedOut");
 }
 

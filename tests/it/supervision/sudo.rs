@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{holding, outcome, prepare, run_with};
+use super::{holding, in_time, outcome, prepare, run_with};
 use crate::support::{
     Place, Room, SUITES,
     setup::{Request, run, run_json},
@@ -86,15 +86,16 @@ fn time_that_is_up_ends_every_process_of_a_block() {
     everywhere(&DEFAULTS, |room, way| {
         let inside =
             "hold victim-1 & (setsid hold victim-2 > /dev/null 2>&1 &); trap \"\" TERM; echo out; hold victim-3";
-        prepare(room, &in_way(way, inside), "3s");
-        let began = Instant::now();
-        let ran = room.run(run_with(&["--grace", "0.3s"]));
-        let took = began.elapsed();
+        let (ran, took) = in_time(room, ["2s", "20s"], |timeout| {
+            prepare(room, &in_way(way, inside), timeout);
+            let began = Instant::now();
+            let ran = room.run(run_with(&["--grace", "0.3s"]));
+            (!ran.stdout.is_empty()).then(|| (ran, began.elapsed()))
+        });
         let (state, left) = (outcome(room)["state"].clone(), holding(room, "victim"));
-        room.bash("rm -r /var/lib/ci-setup-agent").ok();
         let names: Vec<&str> = left.iter().map(|process| process.command.as_str()).collect();
         same((ran.code, ran.stdout.as_str(), state.as_str()), (124, "out\n", Some("timedOut")))?;
         same(names, Vec::new())?;
-        if took < Duration::from_secs(20) { Ok(()) } else { Err(format!("{took:?}")) }
+        if took < Duration::from_secs(60) { Ok(()) } else { Err(format!("{took:?}")) }
     });
 }

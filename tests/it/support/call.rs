@@ -76,6 +76,12 @@ impl Call {
         self
     }
 
+    /// In a session whose terminal is its standard input, so that keys there are signals here.
+    pub fn owning_its_terminal(mut self) -> Self {
+        self.arguments.splice(0..0, ["setsid", "--ctty", "--wait"].map(str::to_owned));
+        self
+    }
+
     /// For tests that need a say in descriptors 0, 1 and 2: a reader that stops, a closed pipe.
     pub fn command(&self) -> Command {
         let leader = self.door.leader.to_string();
