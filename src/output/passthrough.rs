@@ -111,7 +111,7 @@ impl Passthrough {
     /// Has the terminal cleared, and ends the process if it does not end by itself: the caller would wait for
     /// the end of the output otherwise.
     pub fn stop(self) {
-        if let Manner::Live(_) = self.manner {
+        if let Manner::Live(..) = self.manner {
             while let Received::Message(..) = self.channel.receive() {}
             self.channel.send(&Order::Leave, None);
             let mut polls = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
@@ -226,7 +226,7 @@ impl Passing {
         self.progress.printed(&self.buffer[..count]);
         self.at += count as u64;
         let is_more = count == self.buffer.len();
-        if self.progress.is_live() && !is_more {
+        if self.progress.shares_a_terminal() && !is_more {
             self.rests_until = Some(Instant::now() + FRAME);
         }
         Ok(is_more)

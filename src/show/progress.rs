@@ -27,11 +27,20 @@ use crate::cli::Terminal;
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub enum Manner {
     /// One line on a terminal, kept up to date.
-    Live(Colours),
+    Live(Colours, Stage),
     /// A sentence at intervals, for a log.
     Sentences,
     /// Not at all.
     Silent,
+}
+
+/// Whose the terminal is.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Stage {
+    /// The output's, below which there is the line.
+    Shared,
+    /// The line's alone. What goes elsewhere does not wait for it.
+    Own,
 }
 
 /// What standard output is used for meanwhile.
@@ -48,11 +57,15 @@ impl Manner {
     pub fn of(terminal: Terminal, output: Output) -> Self {
         let stderr = io::stderr();
         let is_terminal = nix::unistd::isatty(&stderr).unwrap_or(false);
+        let stage = match output {
+            Output::Passed if nix::unistd::isatty(io::stdout()).unwrap_or(false) => Stage::Shared,
+            Output::Passed | Output::Idle => Stage::Own,
+        };
         // Whoever reads the pipe may print to this very terminal: `run | tee log`.
         let is_shared = output == Output::Passed && is_pipe(io::stdout());
         match terminal {
-            Terminal::Coloured if is_terminal && !is_shared => Self::Live(Colours::Yes),
-            Terminal::Plain if is_terminal && !is_shared => Self::Live(Colours::No),
+            Terminal::Coloured if is_terminal && !is_shared => Self::Live(Colours::Yes, stage),
+            Terminal::Plain if is_terminal && !is_shared => Self::Live(Colours::No, stage),
             Terminal::Coloured | Terminal::Plain | Terminal::Dumb => Self::Sentences,
         }
     }
@@ -104,19 +117,24 @@ impl Progress {
 
     /// Makes room for output. Call it before output is printed.
     pub fn make_way(&mut self) {
-        if let Manner::Live(_) = self.manner {
-            self.leave_if_behind();
-            print(&self.below.erase());
-            self.drawn = None;
+        if self.shares_a_terminal() {
+            self.erase();
         }
+    }
+
+    fn erase(&mut self) {
+        self.leave_if_behind();
+        let erased = self.below.erase();
+        self.print(&erased);
+        self.drawn = None;
     }
 
     /// Takes note of output that was printed.
     pub fn printed(&mut self, output: &[u8]) {
         match self.manner {
-            Manner::Live(_) => self.below.take(output),
+            Manner::Live(_, Stage::Shared) => self.below.take(output),
             Manner::Sentences => self.is_within_a_line = output.last().is_some_and(|last| *last != b'\n'),
-            Manner::Silent => {}
+            Manner::Live(_, Stage::Own) | Manner::Silent => {}
         }
     }
 
@@ -127,7 +145,7 @@ impl Progress {
             self.drawn = None;
         }
         match self.manner {
-            Manner::Live(colours) => self.draw(course, colours),
+            Manner::Live(colours, _) => self.draw(course, colours),
             Manner::Sentences => self.say(course),
             Manner::Silent => {}
         }
@@ -137,7 +155,7 @@ impl Progress {
     pub fn is_due(&self) -> bool {
         match self.manner {
             Manner::Silent => false,
-            Manner::Live(_) => self.drawn.is_none_or(|drawn| drawn.elapsed() >= TICK),
+            Manner::Live(..) => self.drawn.is_none_or(|drawn| drawn.elapsed() >= TICK),
             Manner::Sentences => self.look_at <= Instant::now(),
         }
     }
@@ -148,15 +166,15 @@ impl Progress {
         const SHORT: Duration = Duration::from_millis(100);
         match (self.manner, self.drawn) {
             (Manner::Silent, _) => None,
-            (Manner::Live(_), Some(drawn)) => Some(TICK.saturating_sub(drawn.elapsed())),
-            (Manner::Live(_), None) => Some(PATIENCE.saturating_sub(self.since.elapsed()).max(SHORT)),
+            (Manner::Live(..), Some(drawn)) => Some(TICK.saturating_sub(drawn.elapsed())),
+            (Manner::Live(..), None) => Some(PATIENCE.saturating_sub(self.since.elapsed()).max(SHORT)),
             (Manner::Sentences, _) => Some(self.look_at.saturating_duration_since(Instant::now()).max(SHORT)),
         }
     }
 
     /// Whether progress and output share a terminal, so that output is better printed in larger pieces.
-    pub fn is_live(&self) -> bool {
-        matches!(self.manner, Manner::Live(_))
+    pub fn shares_a_terminal(&self) -> bool {
+        matches!(self.manner, Manner::Live(_, Stage::Shared))
     }
 
     /// Draws the line anew at the next look: the terminal has another size, or the run is at something else.
@@ -166,16 +184,17 @@ impl Progress {
 
     /// Takes the line away for good.
     pub fn end(&mut self) {
-        if let Manner::Live(_) = self.manner {
+        if let Manner::Live(..) = self.manner {
             self.leave_if_behind();
-            print(&self.below.end());
+            let ended = self.below.end();
+            self.print(&ended);
         }
     }
 
     fn draw(&mut self, course: &Course, colours: Colours) {
         let (phase, since) = self.phase;
         if phase == Phase::Copying && since.elapsed() < PATIENCE {
-            return self.make_way();
+            return self.erase();
         }
         if self.since.elapsed() < PATIENCE || self.drawn.is_some_and(|drawn| drawn.elapsed() < TICK) {
             return;
@@ -187,7 +206,15 @@ impl Progress {
         let size = size();
         // Room for the `^C` that the terminal may echo.
         let line = course.line(size.columns.saturating_sub(3), colours);
-        print(&self.below.draw(&line, size));
+        let drawn = self.below.draw(&line, size);
+        self.print(&drawn);
+    }
+
+    /// Somebody may have stopped the terminal, with Ctrl-S.
+    fn print(&self, text: &str) {
+        if self.shares_a_terminal() || can_take_a_line() {
+            print(text);
+        }
     }
 
     /// Leaves the terminal alone where this process is in the background: a shell and its prompt own it then.

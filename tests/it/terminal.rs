@@ -208,6 +208,24 @@ fn output_in_a_file_leaves_the_terminal_to_the_line_and_a_pipe_may_lead_back_to_
 }
 
 #[test]
+fn output_that_goes_elsewhere_does_not_wait_for_a_terminal_that_was_stopped() {
+    let room = Room::new("bookworm");
+    let script = format!("{GATED}until [ -e /run/over ]; do sleep 0.05; done\n");
+    let terminal = Terminal::new(24, 100);
+    let mut command = call(&room, &script, &[], "xterm").command();
+    let out = std::fs::File::create(room.path("/root/out")).expect("a file");
+    let agent = command.stdin(Stdio::null()).stdout(out).stderr(terminal.stdio()).spawn().expect("it starts");
+    rows_with_line(&terminal);
+    terminal.press("\x13");
+    room.write("/run/gate", "", 0o644);
+    wait_until("the output", || room.read("/root/out").filter(|out| out == "one\ntwo\n").ok_or("not yet"));
+    terminal.press("\x11");
+    room.write("/run/over", "", 0o644);
+    assert_eq!(terminal.wait(agent), Some(0));
+    assert_clean(&terminal, &[]);
+}
+
+#[test]
 fn in_a_log_there_is_a_sentence_after_half_a_minute_on_a_line_of_its_own() {
     let room = Room::new("bookworm");
     let mut command = call(&room, "printf one\nsleep 34\necho two\n", &[], "xterm").command();

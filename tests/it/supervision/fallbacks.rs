@@ -80,7 +80,6 @@ const UNMAPS: &str = "open F, '+<', $ARGV[0]; open R, '/dev/urandom'; $| = 1;
     select undef, undef, undef, 0.01 until -e '/run/gate'; syscall(11, $at, 1 << 20);";
 
 #[test]
-#[ignore = "passed before main was merged, does not end since: to be looked into"]
 fn a_process_whose_memory_is_locked_by_a_share_that_hangs_moves_no_deadline_and_no_recovery() {
     let bench = Bench::new();
     std::fs::write(bench.share.backing().join("Users/mapped"), vec![0; 1 << 20]).expect("a file");
