@@ -17,7 +17,7 @@ use crate::{
     output::{mirror::Mirror, spool::Spool},
     record::{
         history::{self, History},
-        outcome::{Outcome, Step},
+        outcome::Outcome,
         state::RunDir,
         steps::StepList,
     },
@@ -134,12 +134,13 @@ impl Redaction {
         if !self.shows_script {
             let failed = public.failed_commands.iter_mut().map(|failed| &mut failed.command);
             let current = public.steps.current.iter_mut().map(|step| &mut step.command);
-            failed.chain(current).for_each(|command| *command = program(command));
-            if let (Some(error), Some(step), Some(shown)) =
-                (&mut public.error, &outcome.steps.current, &public.steps.current)
-            {
-                let name = |step: &Step| place_and_name(step.line, step.block.as_ref(), &step.command).1;
-                error.message = error.message.replace(&name(step), &name(shown));
+            for command in failed.chain(current) {
+                let shown = program(command);
+                if let Some(error) = &mut public.error {
+                    let name = |command: &str| place_and_name(0, None, command).1;
+                    error.message = error.message.replace(&name(command), &name(&shown));
+                }
+                *command = shown;
             }
             if let Some(warning) = silent_failures(&public) {
                 public

@@ -75,7 +75,10 @@ fn lines_have_their_times_and_the_output_can_be_had_from_a_time_on() {
 fn of_failed_commands_only_what_they_printed_is_shown() {
     let room = Room::new("bookworm");
     let script = "echo one\nsleep 1\nsudo -u azureuser -i <<'END'\nnosuch-command\nEND\nsleep 1\necho three\nsleep 1\nls /nowhere\n";
-    assert_eq!(recorded_run(&room, &Request::creation(script), "auto", &[]).0, 2);
+    let (code, outcome) = recorded_run(&room, &Request::creation(script), "auto", &[]);
+    assert_eq!(code, 2);
+    let message = outcome["error"]["message"].as_str().expect("a message");
+    assert!(message.ends_with(": `ls /nowhere` failed in line 9 of the script"), "{message}");
     let ran = logs(&room, &["--failed"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     let lines: Vec<&str> = ran.stdout.lines().collect();
