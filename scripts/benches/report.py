@@ -51,7 +51,7 @@ class Measured:
         if middle is None:
             return ""
         spread = self.spread(row, what, who)
-        return number(middle) + (f" ±{number(spread)}" if number(spread) != "0" else "")
+        return number(middle) + (f" ±{spread:.2g}" if number(spread) != "0" else "")
 
 
 def number(value):
@@ -111,7 +111,7 @@ def beside(found):
         agent, tee = found.median(row, what), found.median(row, what, TEE)
         if agent is None:
             continue
-        ratio = f"{number(agent / tee)}×" if tee and agent else ""
+        ratio = (f"{agent / tee:.2g}×" if agent < 10 * tee else f"{agent / tee:.0f}×") if tee and agent else ""
         unit = found.units[row, what]
         cells = [found.cell(row, what, who) for who in COLUMNS]
         rows.append([f"{what}, {unit}" if unit else what, cells[0], cells[1], ratio, *cells[2:]])

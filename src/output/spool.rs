@@ -15,11 +15,11 @@ use std::{
 
 use nix::{
     errno::Errno,
-    fcntl::{FallocateFlags, SpliceFFlags, fallocate, splice},
+    fcntl::{FallocateFlags, fallocate},
 };
 
 use super::{
-    tail::{Tail, last_form},
+    tail::{Tail, Writers, last_form},
     times::Times,
 };
 use crate::record::state::{RunDir, private};
@@ -40,8 +40,9 @@ pub const LOG: &str = "output.log";
 /// What is kept of an output that was too long, from behind.
 pub const TAIL: &str = "output.tail.log";
 
-/// The most bytes taken from the pipe at once.
-const PIECE: usize = 1 << 20;
+/// The most bytes taken from the pipe at once. They are read and then written: `splice(2)` would spare a copy, but it
+/// keeps the pipe locked while the file takes it, and the script waits as long.
+const PIECE: usize = 128 * 1024;
 
 /// How much more a disk that was full must take before output is kept again.
 const ROOM: u64 = 256 * 1024;
@@ -62,8 +63,9 @@ pub struct Spool {
     losing: u64,
     lost: u64,
     why_lost: Option<String>,
-    can_splice: bool,
+    /// What becomes of a piece on its way.
     scratch: Vec<u8>,
+    writers: Writers,
 }
 
 impl Spool {
@@ -84,8 +86,8 @@ impl Spool {
             losing: 0,
             lost: 0,
             why_lost: None,
-            can_splice: true,
             scratch: Vec::new(),
+            writers: Writers::Left,
         })
     }
 
@@ -106,61 +108,64 @@ impl Spool {
             self.try_to_mark(ROOM);
         }
         let room = usize::try_from(self.half.saturating_sub(self.logged)).unwrap_or(usize::MAX).min(PIECE);
-        if room == 0 {
-            return self.pump_tail(pipe);
-        }
-        if self.can_splice && self.losing == 0 {
-            let mut offset = self.logged.cast_signed();
-            match splice(pipe, None, &self.log, Some(&mut offset), room, SpliceFFlags::SPLICE_F_NONBLOCK) {
-                Ok(0) => return Ok(Pumped::Ended),
-                Ok(count) => {
-                    self.logged += count as u64;
-                    return Ok(Pumped::Bytes(count));
-                }
-                Err(Errno::EAGAIN | Errno::EINTR) => return Ok(Pumped::Empty),
-                // Not on this file system; or the disk refuses, which the plain way finds out precisely.
-                Err(Errno::EINVAL) => self.can_splice = false,
-                Err(_) => {}
-            }
-        }
-        self.pump_plainly(pipe, room)
-    }
-
-    fn pump_plainly(&mut self, pipe: BorrowedFd<'_>, room: usize) -> io::Result<Pumped> {
         let mut scratch = std::mem::take(&mut self.scratch);
-        scratch.resize(room.min(128 * 1024), 0);
-        let got = nix::unistd::read(pipe, &mut scratch);
+        scratch.resize(PIECE, 0);
+        let is_for_tail = room == 0;
+        let got = nix::unistd::read(pipe, &mut scratch[..if is_for_tail { PIECE } else { room }]);
         let pumped = match got {
-            Ok(0) => Pumped::Ended,
-            Ok(count) => {
-                self.keep(&scratch[..count]);
-                Pumped::Bytes(count)
+            Ok(0) => {
+                self.writers = Writers::Gone;
+                Ok(Pumped::Ended)
             }
-            Err(Errno::EAGAIN | Errno::EINTR) => Pumped::Empty,
-            Err(errno) => return Err(errno.into()),
+            Ok(count) => {
+                if is_for_tail {
+                    self.keep_in_tail(&scratch[..count]);
+                } else {
+                    self.keep(&scratch[..count]);
+                }
+                Ok(Pumped::Bytes(count))
+            }
+            Err(Errno::EAGAIN | Errno::EINTR) => Ok(Pumped::Empty),
+            Err(errno) => Err(errno.into()),
         };
         self.scratch = scratch;
-        Ok(pumped)
+        pumped
     }
 
     /// Writes to the log; what the disk does not take is lost, and counted.
-    fn keep(&mut self, mut bytes: &[u8]) {
-        while !bytes.is_empty() && self.losing == 0 {
-            match self.log.write_at(bytes, self.logged) {
-                Ok(0) => self.lose(&io::ErrorKind::WriteZero.into()),
-                Ok(count) => {
-                    self.logged += count as u64;
-                    bytes = &bytes[count..];
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => {
-                    self.lose(&error);
-                    break;
-                }
+    fn keep(&mut self, bytes: &[u8]) {
+        let written = if self.losing == 0 { write_what_fits(&self.log, bytes, self.logged) } else { Written::NOTHING };
+        self.logged += written.bytes as u64;
+        self.count_lost(bytes.len(), written);
+    }
+
+    /// The same for the tail, which is made when it is first needed.
+    fn keep_in_tail(&mut self, bytes: &[u8]) {
+        if self.losing == 0 && self.tail.is_none() {
+            match Tail::create(&self.run) {
+                Ok(tail) => self.tail = Some(tail),
+                Err(error) => self.lose(&error),
             }
         }
-        self.losing += bytes.len() as u64;
-        self.lost += bytes.len() as u64;
+        let written = match &mut self.tail {
+            Some(tail) if self.losing == 0 => {
+                let written = write_what_fits(&tail.file, bytes, tail.length);
+                tail.length += written.bytes as u64;
+                tail.punch(self.half);
+                written
+            }
+            Some(_) | None => Written::NOTHING,
+        };
+        self.count_lost(bytes.len(), written);
+    }
+
+    fn count_lost(&mut self, bytes: usize, written: Written) {
+        if let Some(error) = written.error {
+            self.lose(&error);
+        }
+        let lost = (bytes - written.bytes) as u64;
+        self.losing += lost;
+        self.lost += lost;
     }
 
     fn lose(&mut self, error: &io::Error) {
@@ -194,51 +199,6 @@ impl Spool {
         }
     }
 
-    fn pump_tail(&mut self, pipe: BorrowedFd<'_>) -> io::Result<Pumped> {
-        if self.losing > 0 {
-            return self.discard(pipe);
-        }
-        if self.tail.is_none() {
-            match Tail::create(&self.run) {
-                Ok(tail) => self.tail = Some(tail),
-                Err(error) => {
-                    self.lose(&error);
-                    return self.discard(pipe);
-                }
-            }
-        }
-        let Some(tail) = &mut self.tail else { return Ok(Pumped::Empty) };
-        let mut offset = tail.length.cast_signed();
-        let result = splice(pipe, None, &tail.file, Some(&mut offset), PIECE, SpliceFFlags::SPLICE_F_NONBLOCK);
-        match result {
-            Ok(0) => Ok(Pumped::Ended),
-            Ok(count) => {
-                tail.length += count as u64;
-                tail.punch(self.half);
-                Ok(Pumped::Bytes(count))
-            }
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(Pumped::Empty),
-            Err(errno) => {
-                self.lose(&errno.into());
-                self.discard(pipe)
-            }
-        }
-    }
-
-    fn discard(&mut self, pipe: BorrowedFd<'_>) -> io::Result<Pumped> {
-        let mut nowhere = [0; 64 * 1024];
-        match nix::unistd::read(pipe, &mut nowhere) {
-            Ok(0) => Ok(Pumped::Ended),
-            Ok(count) => {
-                self.lost += count as u64;
-                self.losing += count as u64;
-                Ok(Pumped::Bytes(count))
-            }
-            Err(Errno::EAGAIN | Errno::EINTR) => Ok(Pumped::Empty),
-            Err(errno) => Err(errno.into()),
-        }
-    }
-
     /// Says in the log what was lost at its very end. Best effort: the disk may still be full.
     pub fn mark_end(&mut self) {
         if self.losing > 0 {
@@ -254,7 +214,7 @@ impl Spool {
     /// Those of the local disk.
     pub fn finish_tail(&mut self) -> io::Result<Option<File>> {
         let Some(tail) = &self.tail else { return Ok(None) };
-        let (file, mark) = last_form(&self.run, &tail.file, tail.length, self.half)?;
+        let (file, mark) = last_form(&self.run, &tail.file, tail.length, self.half, self.writers)?;
         self.tail_mark = mark;
         Ok(Some(file))
     }
@@ -297,6 +257,29 @@ impl Spool {
     pub fn sync(&self) {
         let _ = self.log.sync_data();
     }
+}
+
+/// How much of a piece a file took, and why not more.
+struct Written {
+    bytes: usize,
+    error: Option<io::Error>,
+}
+
+impl Written {
+    const NOTHING: Self = Self { bytes: 0, error: None };
+}
+
+fn write_what_fits(file: &File, piece: &[u8], at: u64) -> Written {
+    let mut bytes = 0;
+    while bytes < piece.len() {
+        match file.write_at(&piece[bytes..], at + bytes as u64) {
+            Ok(0) => return Written { bytes, error: Some(io::ErrorKind::WriteZero.into()) },
+            Ok(count) => bytes += count,
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Written { bytes, error: Some(error) },
+        }
+    }
+    Written { bytes, error: None }
 }
 
 #[cfg(test)]

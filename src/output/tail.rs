@@ -56,10 +56,29 @@ impl Tail {
     }
 }
 
+/// Whether somebody may go on writing to a tail.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub(super) enum Writers {
+    /// The script or those whom it left behind.
+    Left,
+    /// Nobody.
+    Gone,
+}
+
 /// Writes the last `keep` bytes of a tail of that `length` under its lasting name, behind a line that says
 /// how much is missing. Returns the file and the length of that line.
-pub(super) fn last_form(run: &RunDir, tail: &File, length: u64, keep: u64) -> io::Result<(File, u64)> {
+pub(super) fn last_form(
+    run: &RunDir,
+    tail: &File,
+    length: u64,
+    keep: u64,
+    writers: Writers,
+) -> io::Result<(File, u64)> {
     let missing = length.saturating_sub(keep);
+    if missing == 0 && writers == Writers::Gone && fs::rename(run.file(GROWING_TAIL), run.file(TAIL)).is_ok() {
+        // It is what it will be.
+        return Ok((File::open(run.file(TAIL))?, 0));
+    }
     let new = run.file("output.tail.log.new");
     let mut file = private(&new).create(true).truncate(true).open(&new)?;
     let mark = match missing {
@@ -103,7 +122,7 @@ pub fn settled(run: &RunDir) -> io::Result<(File, Option<File>)> {
     };
     if let Ok(tail) = File::open(run.file(GROWING_TAIL)) {
         // The log has taken its half before there was a tail, which has the same one.
-        let (file, _) = last_form(run, &tail, tail.metadata()?.len(), log.metadata()?.len())?;
+        let (file, _) = last_form(run, &tail, tail.metadata()?.len(), log.metadata()?.len(), Writers::Gone)?;
         return Ok((log, Some(file)));
     }
     match File::open(run.file(TAIL)) {

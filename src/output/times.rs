@@ -6,6 +6,8 @@
 use std::{
     fs::File,
     io::{self, Read, Seek, SeekFrom, Write},
+    ops::Range,
+    os::unix::fs::FileExt,
     path::Path,
     time::{Duration, SystemTime},
 };
@@ -30,6 +32,14 @@ pub struct Arrival {
     pub at: SystemTime,
     /// Bytes since the beginning.
     pub bytes: u64,
+}
+
+impl Arrival {
+    fn parse(record: &[u8]) -> Self {
+        let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
+        let (micros, bytes) = record.split_at(8);
+        Self { at: SystemTime::UNIX_EPOCH + Duration::from_micros(number(micros)), bytes: number(bytes) }
+    }
 }
 
 /// The file while it grows.
@@ -122,6 +132,14 @@ impl Arrivals {
         Ok(arrivals)
     }
 
+    /// Where in the stream stands what was printed from one time to another; see [`came_between`].
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn between(&self, from: SystemTime, to: SystemTime) -> io::Result<Range<u64>> {
+        came_between(&self.file, from, to)
+    }
+
     /// Takes in what has come since.
     ///
     /// # Errors
@@ -130,11 +148,8 @@ impl Arrivals {
         let mut content = Vec::new();
         self.file.seek(SeekFrom::Start(self.read))?;
         self.file.read_to_end(&mut content)?;
-        let number = |bytes: &[u8]| bytes.iter().rev().fold(0_u64, |sum, byte| sum << 8 | u64::from(*byte));
         for record in content.chunks_exact(RECORD) {
-            let (micros, bytes) = record.split_at(8);
-            let at = SystemTime::UNIX_EPOCH + Duration::from_micros(number(micros));
-            let arrival = Arrival { at, bytes: number(bytes) };
+            let arrival = Arrival::parse(record);
             if self.list.last().is_none_or(|last| last.bytes < arrival.bytes) {
                 self.list.push(arrival);
             }
@@ -142,6 +157,46 @@ impl Arrivals {
         }
         Ok(())
     }
+}
+
+/// Where in the stream stands what was printed from one time to another. What was on its way at either time may be
+/// among it: the arrival that comes first after the end was written, at least in part, before it.
+///
+/// # Errors
+/// Those of the disk.
+pub fn came_between(times: &File, from: SystemTime, to: SystemTime) -> io::Result<Range<u64>> {
+    /// How much later than it was written output may arrive: a chatty script is read in larger pieces, and a machine
+    /// may be busy.
+    const LATE: Duration = Duration::from_millis(100);
+    let count = times.metadata()?.len() / RECORD as u64;
+    let begin = first_at(times, count, from)?;
+    let mut end = first_at(times, count, to)?;
+    if end < count && record(times, end)?.at <= to + LATE {
+        end += 1;
+    }
+    let bytes_at = |index: u64| if index == 0 { Ok(0) } else { Ok::<_, io::Error>(record(times, index - 1)?.bytes) };
+    let begin = bytes_at(begin)?;
+    Ok(begin..bytes_at(end)?.max(begin))
+}
+
+fn record(times: &File, index: u64) -> io::Result<Arrival> {
+    let mut record = [0; RECORD];
+    times.read_exact_at(&mut record, index * RECORD as u64)?;
+    Ok(Arrival::parse(&record))
+}
+
+/// The first record that is not before `time`.
+fn first_at(times: &File, count: u64, time: SystemTime) -> io::Result<u64> {
+    let (mut low, mut high) = (0, count);
+    while low < high {
+        let middle = low + (high - low) / 2;
+        if record(times, middle)?.at < time {
+            low = middle + 1;
+        } else {
+            high = middle;
+        }
+    }
+    Ok(low)
 }
 
 /// How many bytes had come before `time`: what the stream held at that moment.

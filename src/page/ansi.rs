@@ -294,10 +294,10 @@ impl Line {
         while let Some((_, look)) = rest.first() {
             let same = rest.iter().take_while(|(_, other)| other == look).count();
             let (run, after) = rest.split_at(same);
-            let text = |html: &mut Html| run.iter().for_each(|(c, _)| html.character(*c));
+            let text: String = run.iter().map(|(c, _)| *c).collect();
             match look.class() {
-                class if class.is_empty() => text(html),
-                class => html.element("span", &[("class", &class)], text),
+                class if class.is_empty() => html.text(text),
+                class => html.element("span", &[("class", &class)], |html| html.text(text)),
             }
             rest = after;
         }

@@ -51,11 +51,6 @@ impl Html {
         let _ = write!(Escaper { to: &mut self.0, place: Where::Text }, "{text}");
     }
 
-    /// One character of a text.
-    pub fn character(&mut self, character: char) {
-        self.text(character.encode_utf8(&mut [0; 4]));
-    }
-
     /// An element and what is in it.
     pub fn element(&mut self, name: &'static str, attributes: Attributes, content: impl FnOnce(&mut Self)) {
         self.open(name, attributes);

@@ -17,12 +17,14 @@ use crate::{
         times::TIMES,
     },
     record::{
-        outcome::{Block, ErrorReport, Instance, Mirror, Process, ScriptKind, Source, SourceKind, State, Timeout},
+        outcome::{
+            Block, ErrorReport, Instance, Mirror, Process, ScriptKind, Source, SourceKind, State, Step, Timeout,
+        },
         state::{RunDir, StateDir, timestamp, timestamp_micros},
         steps::{RecordedStep, StepList},
     },
     request::{Identity, Warning},
-    run::{job::Redaction, prepare::blank},
+    run::{job::Redaction, prepare::blank, recording::place_and_name},
 };
 
 const SHARE: Audience = Audience::Share(Redaction { shows_script: true, shows_arguments: true });
@@ -313,7 +315,15 @@ fn what_the_configuration_keeps_back_is_not_on_the_shares_page() {
     bench.step(6, 60.0, 0.1, "TOKEN=command-secret curl", 1);
     bench.outcome.processes.left =
         vec![Process { pid: 7, user: "root".into(), seconds: 1.0, command: "/bin/server --key process-secret".into() }];
-    let secrets = ["script-secret", "argument-secret", "command-secret", "process-secret"];
+    bench.outcome.state = State::TimedOut;
+    let command = "mysql --password=current-secret".to_owned();
+    bench.outcome.error = Some(ErrorReport {
+        code: Code::TimedOut,
+        message: format!("timed out in {}; the script's timeout is 3s", place_and_name(6, None, &command).1),
+        hint: "give it a longer `timeout`".into(),
+    });
+    bench.outcome.steps.current = Some(Step { line: 6, block: None, command, seconds: 2.0 });
+    let secrets = ["script-secret", "argument-secret", "command-secret", "process-secret", "current-secret"];
     let page = bench.page(Audience::Root);
     assert!(secrets.iter().all(|secret| page.contains(secret)));
     let page = bench.page(SHARE);

@@ -105,7 +105,11 @@ impl Ending {
             ),
             Self::Exited(status) => report(
                 Code::ScriptFailed,
-                format!("the script exited with code {} after {took}", code_of(*status)),
+                format!(
+                    "the script exited with code {} after {took}{}",
+                    code_of(*status),
+                    failed_last(outcome, code_of(*status))
+                ),
                 see,
             ),
             Self::TimedOut(_) => {
@@ -145,6 +149,19 @@ impl Ending {
             ),
             Self::Refused(error) => Some(error.into()),
         }
+    }
+}
+
+/// `: `conda …` failed in line 7 of the script`, where the last command that failed did so with the script's own code:
+/// then it most likely ended the script.
+fn failed_last(outcome: &Outcome, code: u8) -> String {
+    let are_all_listed = outcome.failed_command_count == outcome.failed_commands.len() as u64;
+    match outcome.failed_commands.last().filter(|last| are_all_listed && last.exit_code == i32::from(code)) {
+        Some(last) => {
+            let (place, name) = place_and_name(last.line, last.block.as_ref(), &last.command);
+            format!(": {name} failed in {place}")
+        }
+        None => String::new(),
     }
 }
 

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::{
     board::Board,
-    recording::{Recording, silent_failures},
+    recording::{Recording, place_and_name, silent_failures},
     start::{Invocation, OomScore},
 };
 use crate::{
@@ -134,7 +134,14 @@ impl Redaction {
         if !self.shows_script {
             let failed = public.failed_commands.iter_mut().map(|failed| &mut failed.command);
             let current = public.steps.current.iter_mut().map(|step| &mut step.command);
-            failed.chain(current).for_each(|command| *command = program(command));
+            for command in failed.chain(current) {
+                let shown = program(command);
+                if let Some(error) = &mut public.error {
+                    let name = |command: &str| place_and_name(0, None, command).1;
+                    error.message = error.message.replace(&name(command), &name(&shown));
+                }
+                *command = shown;
+            }
             if let Some(warning) = silent_failures(&public) {
                 public
                     .warnings

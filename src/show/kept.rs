@@ -6,7 +6,7 @@ use std::{
     ops::Range,
     os::unix::fs::FileExt,
     path::{Path, PathBuf},
-    time::{Duration, SystemTime},
+    time::SystemTime,
 };
 
 use crate::output::{
@@ -130,20 +130,11 @@ impl Kept {
         self.line_start(self.position_of(bytes_before(times, time)))
     }
 
-    /// What came while something ran, from `began` to `ended`. To the left and the right it may hold what was
-    /// printed within some milliseconds: what a command prints at its end is taken note of a moment later.
+    /// What came while something ran, from `began` to `ended`, and what was on its way at either time.
     pub fn between(&self, began: SystemTime, ended: SystemTime) -> Range<u64> {
-        /// A machine that is busy may take so long to see what was printed.
-        const LATE: Duration = Duration::from_millis(500);
-        let times = self.times.as_ref().map_or(&[][..], |times| &times.list);
-        let begin = bytes_before(times, began);
-        let next = times.get(times.partition_point(|arrival| arrival.at < ended));
-        let end = match next.filter(|next| next.at <= ended + LATE) {
-            Some(next) => next.bytes,
-            None => bytes_before(times, ended),
-        };
-        let end = self.position_of(end).min(self.length());
-        self.position_of(begin).min(end)..end
+        let came = self.times.as_ref().and_then(|times| times.between(began, ended).ok()).unwrap_or_default();
+        let end = self.position_of(came.end).min(self.length());
+        self.position_of(came.start).min(end)..end
     }
 
     /// Where the last `count` lines of a range begin. Reads backwards, and no more than it must.
@@ -229,7 +220,7 @@ fn found<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 
 #[cfg(test)]
 mod tests {
-    use std::{fs, io::Write};
+    use std::{fs, io::Write, time::Duration};
 
     use super::*;
     use crate::output::times::TIMES;

@@ -15,7 +15,8 @@ use nix::{
 use crate::{
     error::{Code, Error, Result},
     output::spool::{LOG, TAIL},
-    record::{Outcome, state::StateDir},
+    record::{Outcome, outcome::Instance, state::StateDir},
+    request::Identity,
     script::share::Share,
     settings::Settings,
 };
@@ -24,6 +25,8 @@ use crate::{
 #[derive(Debug)]
 pub struct Records {
     folders: Vec<PathBuf>,
+    /// Whose runs; a captured disk also holds those of the instance it was made from.
+    own: Option<Identity>,
 }
 
 /// One run.
@@ -50,7 +53,10 @@ impl Records {
     pub fn open(settings: &Settings) -> Result<Self> {
         // Root has the truth even where there is none yet.
         if nix::unistd::geteuid().is_root() || StateDir::look_at(&settings.state).is_ok() {
-            return Ok(Self { folders: vec![settings.state.join("runs")] });
+            let kept =
+                StateDir::look_at(&settings.state).ok().and_then(|state| state.document::<Instance>("instance.json"));
+            let own = kept.map(|kept| kept.identity);
+            return Ok(Self { folders: vec![settings.state.join("runs")], own });
         }
         let name = settings.identity.name.clone().or_else(|| settings.configured_identity.name.clone());
         let logs = match name {
@@ -67,11 +73,22 @@ impl Records {
                 "call it with sudo, or name the instance with --name",
             )
         })?;
-        Ok(Self { folders: ["creation", "startup", "request"].map(|word| logs.join(word)).into() })
+        Ok(Self { folders: ["creation", "startup", "request"].map(|word| logs.join(word)).into(), own: None })
     }
 
-    /// All runs, oldest first.
+    /// All runs of this instance, oldest first.
     pub fn all(&self) -> Vec<Entry> {
+        let mut entries = self.every();
+        let is_own = |entry: &Entry| match (&self.own, &entry.outcome.instance) {
+            (Some(own), Some(instance)) => *own == instance.identity,
+            (None, _) | (_, None) => true,
+        };
+        entries.retain(is_own);
+        entries
+    }
+
+    /// All runs, whosever they were.
+    fn every(&self) -> Vec<Entry> {
         let folders = self.folders.iter().flat_map(|folder| fs::read_dir(folder).into_iter().flatten().flatten());
         let mut entries: Vec<Entry> = folders.filter_map(|entry| read(&entry.path())).collect();
         entries.sort_by(|a, b| {
@@ -80,12 +97,12 @@ impl Records {
         entries
     }
 
-    /// The run with this id, or the newest one.
+    /// The run with this id, whosever it was, or the newest of this instance.
     ///
     /// # Errors
     /// `no-such-run`.
     pub fn one(&self, run: Option<&str>) -> Result<Entry> {
-        let mut entries = self.all();
+        let mut entries = if run.is_some() { self.every() } else { self.all() };
         let found = match run {
             Some(id) => entries.iter().position(|entry| entry.outcome.run_id == id),
             None => entries.len().checked_sub(1),

@@ -2,6 +2,7 @@
 
 use serde_json::Value;
 
+use crate::steps::recorded_run;
 use crate::support::{
     Place, Room, SHARE, Terminal,
     call::Ran,
@@ -74,7 +75,10 @@ fn lines_have_their_times_and_the_output_can_be_had_from_a_time_on() {
 fn of_failed_commands_only_what_they_printed_is_shown() {
     let room = Room::new("bookworm");
     let script = "echo one\nsleep 1\nsudo -u azureuser -i <<'END'\nnosuch-command\nEND\nsleep 1\necho three\nsleep 1\nls /nowhere\n";
-    assert_eq!(run(&room, &Request::creation(script)).code, 2);
+    let (code, outcome) = recorded_run(&room, &Request::creation(script), "auto", &[]);
+    assert_eq!(code, 2);
+    let message = outcome["error"]["message"].as_str().expect("a message");
+    assert!(message.ends_with(": `ls /nowhere` failed in line 9 of the script"), "{message}");
     let ran = logs(&room, &["--failed"]);
     assert_eq!(ran.code, 0, "{ran:?}");
     let lines: Vec<&str> = ran.stdout.lines().collect();
@@ -89,7 +93,7 @@ fn of_failed_commands_only_what_they_printed_is_shown() {
     assert_eq!(ran.stderr, "");
 
     let room = Room::new("bookworm");
-    assert_eq!(run(&room, &Request::creation("echo fine")).code, 0);
+    assert_eq!(recorded_run(&room, &Request::creation("echo fine"), "auto", &[]).0, 0);
     let ran = logs(&room, &["--failed"]);
     assert_eq!((ran.code, ran.stdout.as_str()), (0, ""), "{ran:?}");
     assert!(ran.stderr.starts_with("note: no command of "), "{ran:?}");

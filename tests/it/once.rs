@@ -142,6 +142,9 @@ fn a_captured_disk_under_another_name_is_another_instance() {
     assert_eq!(call(&words), "creation\nstartup\n");
     assert_eq!(call(&words), "");
     assert_eq!(room.run(["ci-setup-agent", "sync", "--json"]).ok(), "", "no run of the other instance");
+    let listed = room.run(["ci-setup-agent", "status", "--json"]).ok();
+    assert_eq!(listed.matches("\"runId\"").count(), 2, "{listed}");
+    assert!(!listed.contains("\"ci-1\""), "{listed}");
     assert_eq!(run_with(&room, &both(), &["--share", SHARE]).ok(), "", "the first one is remembered");
 }
 

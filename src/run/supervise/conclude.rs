@@ -181,6 +181,7 @@ impl Supervisor {
         if self.job.spool.has_tail() {
             self.finish_mirror();
         }
+        self.written = Instant::now();
         // While the mirror is at work.
         self.list();
         self.wait_for_mirror(until.min(Instant::now() + MOMENT));

@@ -7,7 +7,8 @@ use super::check;
 use crate::support::setup::{Request, base64};
 
 /// What `run` refuses only when it looks at the machine or does its work: nothing that `check` could know.
-const ON_THE_MACHINE: [Code; 26] = [
+const ON_THE_MACHINE: [Code; 27] = [
+    Code::NotRecorded,
     Code::ScriptNotFound,
     Code::IsAFolder,
     Code::NotARegularFile,

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 
 use ci_setup_agent::page::{DETAILS, INDEX};
 use faultfs::{Errno, Fault, Ops};
+use serde_json::json;
 
 use super::{NARROW, WIDE};
 use crate::share::bench::{Bench, NAME, STATE};
@@ -136,12 +137,19 @@ pub fn play(folder: &Path) -> Vec<Scene> {
 }
 
 impl Stage<'_> {
-    fn call(&self, script: &str) -> Call {
+    fn call(&self, name: &str, script: &str) -> Call {
         let timeout = if script == TIMEOUT { "3s" } else { "15m" };
-        self.bench.stored(script, timeout);
-        let request = self.bench.room.read("/root/request.json").expect("a request");
-        let request = request.replace("\"timeout\"", "\"scriptArguments\": \"'the vision team' --gpu\", \"timeout\"");
-        self.bench.room.write("/root/request.json", request, 0o600);
+        // A file of its own each time: the machine's cache knows nothing of what is changed behind the share.
+        let path = format!("Users/admin/{name}.sh");
+        let file = self.bench.share.backing().join(&path);
+        fs::create_dir_all(file.parent().expect("a folder")).expect("a folder");
+        fs::write(file, script).expect("a script");
+        let arguments = "'the vision team' --gpu";
+        let creation = json!({
+            "scriptSource": "workspaceStorage", "scriptData": path, "scriptArguments": arguments, "timeout": timeout,
+        });
+        let request = json!({"setupScripts": {"scripts": {"creationScript": creation}}});
+        self.bench.room.write("/root/request.json", request.to_string(), 0o600);
         let mut words = vec!["ci-setup-agent", "run", "/root/request.json", "--rerun"];
         words.extend(["--resource-group", "vision-rg", "--workspace", "vision-ws", "--name", NAME]);
         words.extend(["--grace", "1s", "--flush-wait", if script == OUTAGE { "1s" } else { "30s" }]);
@@ -155,7 +163,7 @@ impl Stage<'_> {
 
     fn act(&self, name: &str, script: &str, code: i32) {
         super::until_recorded(&self.bench.room, || {
-            let ran = self.call(script).run();
+            let ran = self.call(name, script).run();
             assert_eq!(ran.code, code, "{name}: {} {}", ran.stdout, ran.stderr);
             if name != "hostile" {
                 keep_terminal(name, &ran.bytes);
@@ -183,7 +191,7 @@ impl Stage<'_> {
     }
 
     fn outage(&mut self) {
-        let agent = self.call(OUTAGE).spawn();
+        let agent = self.call("outage", OUTAGE).spawn();
         wait_until("its beginning", || {
             let text = self.on_share("output.log").unwrap_or_default();
             if text == b"first part\n" { Ok(()) } else { Err(agent.stderr()) }
@@ -191,7 +199,7 @@ impl Stage<'_> {
         self.bench.share.fault(Fault::Error(Errno::EIO), Ops::WRITE);
         self.bench.room.write("/run/gate", "", 0o600);
         let ran = agent.wait();
-        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert_eq!(ran.code, 0, "{} {}", ran.stdout, ran.stderr);
         keep_terminal("outage", &ran.bytes);
         let page = fs::read(self.bench.folder().join(DETAILS)).expect("a page here");
         self.add("outage", &page, &["Creation script succeeded", "the copy is behind", "ci-setup-agent sync"]);
@@ -203,7 +211,7 @@ impl Stage<'_> {
     }
 
     fn running(&mut self) {
-        let agent = self.call(RUNNING).spawn();
+        let agent = self.call("running", RUNNING).spawn();
         wait_until("the page of a run that is at work", || {
             let page = self.on_share(DETAILS).map(|page| String::from_utf8(page).expect("UTF-8"));
             page.filter(|page| page.contains("http-equiv=\"refresh\"")).ok_or_else(|| agent.stderr())
@@ -219,7 +227,7 @@ impl Stage<'_> {
         self.keep("running", &["Creation script is running", "left until its timeout"]);
         self.bench.room.write("/run/gate-2", "", 0o600);
         let ran = agent.wait();
-        assert_eq!(ran.code, 0, "{}", ran.stderr);
+        assert_eq!(ran.code, 0, "{} {}", ran.stdout, ran.stderr);
     }
 
     fn lists(&mut self) {

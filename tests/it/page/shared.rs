@@ -136,7 +136,7 @@ fn a_request_that_is_refused_has_a_page_and_what_is_kept_back_is_not_on_it() {
     assert!(page.contains("Request was rejected (exit code 125)") && page.contains("What to do next"), "{page}");
     let list = room.read(format!("{share}/Logs/ci-1/{INDEX}")).expect("a list");
     assert!(list.contains("href=\"creation/"), "{list}");
-    let secret = "echo said\nfalse --token=command-secret\nexit 3\n";
+    let secret = "echo said\nfalse --token=command-secret\nbash -c 'exit 3' command-secret\n";
     super::until_recorded(&room, || assert_eq!(run_with(&room, &Request::creation(secret), &["--rerun"]).code, 3));
     let text = room.bash(&format!("grep -r command-secret {share}/Logs")).stdout;
     assert_eq!(text, "", "the name of the command is all that is told of it");

@@ -43,6 +43,6 @@ fn a_run_on_a_real_smb_share_is_mirrored_byte_for_byte() {
     assert_eq!((&public["state"], &public["output"]["mirror"]), (&"failed".into(), &"current".into()));
     let mut names: Vec<_> = fs::read_dir(copy).expect("it").flatten().map(|entry| entry.file_name()).collect();
     names.sort();
-    assert_eq!(names, ["outcome.json", "output.log", "script.sh"]);
+    assert_eq!(names, ["details.html", "outcome.json", "output.log", "script.sh"]);
     umount2(&room.share(), MntFlags::MNT_DETACH).expect("umount");
 }

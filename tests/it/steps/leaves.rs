@@ -6,6 +6,7 @@ use std::time::{Duration, Instant};
 use ci_setup_agent::steps::{Starting, Watch, sweep_stale};
 
 use super::{all_told, record};
+use crate::support::wait_until;
 
 /// Runs a command of the shell's in a tracefs of its own, which is the kernel's one and only.
 fn in_tracefs(command: &str) -> String {
@@ -15,6 +16,10 @@ fn in_tracefs(command: &str) -> String {
     String::from_utf8(output.stdout).unwrap()
 }
 
+fn gone(names: &str, name: &str) -> Result<(), String> {
+    if names.contains(name) { Err(names.to_owned()) } else { Ok(()) }
+}
+
 #[test]
 fn nothing_is_left_after_the_end() {
     let watch = Watch { run_id: "leaves-nothing", interpreter: "/bin/bash".as_ref(), script: b":\n" };
@@ -22,11 +27,7 @@ fn nothing_is_left_after_the_end() {
     let names = || in_tracefs("ls instances; cat uprobe_events");
     assert!(names().contains("ci_setup_agent_leaves_nothing"));
     recorder.finish(None);
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while names().contains("ci_setup_agent_leaves_nothing") {
-        assert!(Instant::now() < deadline, "{}", names());
-        std::thread::yield_now();
-    }
+    wait_until("all of it to be removed", || gone(&names(), "ci_setup_agent_leaves_nothing"));
 }
 
 #[test]
@@ -39,11 +40,7 @@ fn the_next_start_removes_what_a_dead_run_left_and_nothing_of_a_living_one() {
     let recorded = record("sleep 0.3\nfalse\n");
     assert_eq!(all_told(&recorded.summary.steps), ["1 sleep 0.3 -> 0", "2 false -> 1"]);
     let names = || in_tracefs("ls instances; cat uprobe_events");
-    let deadline = Instant::now() + Duration::from_secs(20);
-    while names().contains("ci_setup_agent_dead") {
-        assert!(Instant::now() < deadline, "{}", names());
-        std::thread::yield_now();
-    }
+    wait_until("what was dead to be removed", || gone(&names(), "ci_setup_agent_dead"));
     let left = in_tracefs("cat uprobe_events; echo -:not_ours/top >> uprobe_events");
     assert!(left.contains("not_ours"), "{left}");
 }

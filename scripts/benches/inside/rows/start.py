@@ -1,5 +1,7 @@
 """1: a script that does nothing. What does it cost to run it at all?"""
 
+import sys
+
 import contestants as all_of
 from measure import USUALLY, WithoutSystemd, run, system_calls
 
@@ -24,6 +26,8 @@ def measure(tell, effort):
                 continue
             with without_systemd if who is alone else USUALLY:
                 cost = run(who.stages(), who.output)
-            assert cost.code == 0, f"{who.name}: {cost}"
+            if cost.code:
+                print(f"warning: {who.name} ended with {cost.code}", file=sys.stderr)
+                continue
             tell("wall", who.name, [cost.wall * 1e3], "ms")
             tell("processor", who.name, [sum(cost.own.values()) * 1e3], "ms")
