@@ -7,6 +7,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::{Arc, Mutex, Weak};
+use std::time::Duration;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
@@ -191,10 +192,27 @@ impl Spawned {
     }
 
     pub fn wait(mut self) -> Ran {
-        let status = self.child.wait().expect("wait");
+        let mut pause = Duration::from_millis(1);
+        let status = loop {
+            if let Some(status) = self.child.try_wait().expect("wait") {
+                break status;
+            }
+            self.continue_nsenter();
+            std::thread::sleep(pause);
+            pause = (pause * 2).min(Duration::from_millis(20));
+        };
         let (stdout, stderr) = (text(&self.stdout), text(&self.stderr));
         let bytes = self.stdout.lock().expect("a stream").bytes.clone();
         Ran { stdout, stderr, code: shell_code(status), bytes }
+    }
+
+    /// nsenter stops itself where its child was stopped, and would not see that one killed before it went on.
+    fn continue_nsenter(&self) {
+        let pid = self.child.id().cast_signed();
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        if stat.starts_with(&format!("{pid} (nsenter) T")) {
+            let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
+        }
     }
 }
 
