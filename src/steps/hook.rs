@@ -38,8 +38,9 @@ const MOST_BYTES: u64 = 4 << 20;
 /// Most bytes read in one go, so that a flood cannot hold the caller up.
 const MOST_AT_ONCE: usize = 1 << 20;
 
-/// How the folders of runs begin: `FOLDERS` and the run's token, which is also in `CI_SETUP_RUN`.
-const FOLDERS: &str = "/var/tmp/ci-setup-agent.";
+/// How the folders of runs begin: `FOLDERS` and the run's token, which is also in `CI_SETUP_RUN`. Where nobody but root
+/// can make one: sudo leads shells there that have no token, or that of a run which is over.
+const FOLDERS: &str = "/var/lib/ci-setup-agent-steps.";
 
 /// How the rules for sudo begin that make its shells find the hook; the run's token follows, without dots,
 /// which sudo passes over. They are there as long as the run is.
@@ -279,7 +280,7 @@ pub fn sweep() {
     const YOUTH: Duration = Duration::from_secs(60);
     let (parent, prefix) = FOLDERS.rsplit_once('/').unwrap_or_default();
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        // Anybody may make folders in there; ours are root's.
+        // Somebody else's of such a name is none of ours.
         let folder = entry.path();
         if !entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()) || !belongs_to_us(&folder) {
             continue;
