@@ -154,8 +154,7 @@ impl Hook {
         fs::set_permissions(&variables, Permissions::from_mode(0o644))?;
         let rules = rules_of(&self.folder);
         let text = format!("Defaults!/bin/bash,/usr/bin/bash env_file={}\n", variables.display());
-        // sudo passes over names with a dot, so it never sees rules that are not whole or not understood.
-        let draft = rules.with_extension("new");
+        let draft = draft_of(&rules);
         self.rules = Some(rules.clone());
         let mut file = File::options().write(true).create(true).truncate(true).mode(0o440).open(&draft)?;
         let written = file.write_all(text.as_bytes()).and_then(|()| accepted_by_sudo(&draft));
@@ -255,6 +254,11 @@ fn rules_of(folder: &Path) -> PathBuf {
     format!("{RULES}{token}").into()
 }
 
+/// Where rules are until they are whole and understood: sudo passes over names with a dot.
+fn draft_of(rules: &Path) -> PathBuf {
+    rules.with_extension("new")
+}
+
 /// Whether sudo understands these rules: those that it does not would keep everybody from using it.
 fn accepted_by_sudo(rules: &Path) -> io::Result<()> {
     let mut visudo = Command::new("/usr/sbin/visudo");
@@ -293,7 +297,9 @@ pub fn sweep() {
                 .is_ok_and(|made| made.elapsed().is_ok_and(|age| age > YOUTH)),
         };
         if is_dead {
-            let _ = fs::remove_file(rules_of(&folder));
+            let rules = rules_of(&folder);
+            let _ = fs::remove_file(draft_of(&rules));
+            let _ = fs::remove_file(rules);
             remove(&folder);
         }
     }
