@@ -1,14 +1,10 @@
 //! A bound on what the probes cost.
 //!
 //! A hit costs the script 0.8 µs. Those on reading a command, on forking and on ending go with work that
-//! takes much longer. Only [`Probe::Unit`] fires on something fast, an `eval`; and only scripts that have
+//! takes much longer. Only `Probe::Unit` fires on something fast, an `eval`; and only scripts that have
 //! `-c` strings need it. There, now and then, its hits are counted, and it pauses when they are too many.
 
 use std::time::{Duration, Instant};
-
-use super::buffers::Buffers;
-use super::keeper::{self, Keeper, Switch};
-use super::probes::Probe;
 
 /// How often hits are counted while the probe is on.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -25,8 +21,6 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(120);
 /// Watches the hits of the one probe that can be too many.
 #[derive(Debug)]
 pub struct Budget {
-    keeper: Keeper,
-    event: String,
     state: State,
     pause: Duration,
 }
@@ -49,20 +43,17 @@ enum State {
 pub enum Verdict {
     /// Nothing new.
     Well,
-    /// Too many hits: the probe was switched off for a while.
-    Paused,
+    /// Too many hits: the probe is to be switched off for a while.
+    Pause,
+    /// The pause is over.
+    GoOn,
 }
 
 impl Budget {
-    /// For the probes that `keeper` keeps under `name`.
-    pub fn new(keeper: Keeper, name: &str, strings: bool) -> Self {
+    /// `strings`: whether the script has `-c` strings.
+    pub fn new(strings: bool) -> Self {
         let state = if strings { State::On { since: Instant::now(), hits: 0 } } else { State::NotNeeded };
-        Self { keeper, event: keeper::event(name, Probe::Unit), state, pause: FIRST_PAUSE }
-    }
-
-    /// The functions that the bash never comes by, if the self-test has found any.
-    pub fn silent(&mut self) -> Option<String> {
-        self.keeper.silent()
+        Self { state, pause: FIRST_PAUSE }
     }
 
     /// When to look next.
@@ -74,13 +65,9 @@ impl Budget {
         }
     }
 
-    /// Counts, if it is time to.
-    pub fn look(&mut self, buffers: &Buffers) -> Verdict {
+    /// Takes the number of `hits` so far, when it is time to.
+    pub fn look(&mut self, hits: u64) -> Verdict {
         let now = Instant::now();
-        if self.next_look().is_none_or(|time| now < time) {
-            return Verdict::Well;
-        }
-        let hits = buffers.hits(&self.event);
         match self.state {
             State::NotNeeded => Verdict::Well,
             State::On { since, hits: before } => {
@@ -89,15 +76,13 @@ impl Budget {
                     self.state = State::On { since: now, hits };
                     return Verdict::Well;
                 }
-                self.keeper.switch(Probe::Unit, Switch::Off);
                 self.state = State::Paused { until: now + self.pause };
                 self.pause = (self.pause * 2).min(LONGEST_PAUSE);
-                Verdict::Paused
+                Verdict::Pause
             }
             State::Paused { .. } => {
-                self.keeper.switch(Probe::Unit, Switch::On);
                 self.state = State::On { since: now, hits };
-                Verdict::Well
+                Verdict::GoOn
             }
         }
     }

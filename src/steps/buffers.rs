@@ -6,9 +6,9 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::FileExt;
 
 use nix::fcntl::OFlag;
+use serde::{Deserialize, Serialize};
 
 use super::event::{Event, Formats};
-use super::keeper;
 use super::ring;
 use super::tracefs::Tracefs;
 
@@ -21,14 +21,12 @@ const PAGE: usize = 64 * 1024;
 /// The buffers, one for each processor.
 #[derive(Debug)]
 pub struct Buffers {
-    instance: Tracefs,
     formats: Formats,
+    // Opened by the keeper, which closes them after us: an open, and a last close, take locks of the kernel's that
+    // somebody's probes can hold for minutes. To read, to poll and to write the marker take none of them.
     pipe: File,
     processors: Vec<File>,
-    // Open from the beginning: to open a file in there takes a lock of the kernel's that somebody else's probes
-    // can hold for minutes, where bash's memory cannot be looked at.
     marker: File,
-    switch: File,
     counts: Vec<File>,
     page: Vec<u8>,
     torn: bool,
@@ -43,21 +41,47 @@ pub enum Drained {
     Partly,
 }
 
+/// What a file of an instance is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Purpose {
+    /// It is polled. It stands for all processors, where the raw files stand for one each.
+    Pipe,
+    /// The events of one processor.
+    Pages,
+    /// How many of them were lost.
+    Counts,
+    /// It is written to see how far the reading goes.
+    Marker,
+}
+
 impl Buffers {
     /// Opens those of an instance.
-    pub fn open(instance: Tracefs, formats: Formats) -> io::Result<Self> {
+    pub fn open(instance: &Tracefs, opened: &mut Vec<(Purpose, File)>) -> io::Result<()> {
         let open = |path: &str| instance.open(path, OFlag::O_RDONLY | OFlag::O_NONBLOCK);
-        // Only polled. It stands for all processors, where the raw files stand for one each.
-        let pipe = open("trace_pipe")?;
-        let processors = instance.names("per_cpu", "cpu")?;
-        // A processor that is switched off has no buffer.
-        let of_each =
-            |file: &str| processors.iter().filter_map(|name| open(&format!("per_cpu/{name}/{file}")).ok()).collect();
-        let (pages, counts) = (of_each("trace_pipe_raw"), of_each("stats"));
-        let write = |path: &str| instance.open(path, OFlag::O_WRONLY | OFlag::O_APPEND);
-        let (marker, switch) = (write("trace_marker")?, write("tracing_on")?);
-        let page = vec![0; PAGE];
-        Ok(Self { instance, formats, pipe, processors: pages, marker, switch, counts, page, torn: false })
+        opened.push((Purpose::Pipe, open("trace_pipe")?));
+        for name in instance.names("per_cpu", "cpu")? {
+            // A processor that is switched off has no buffer.
+            for (purpose, file) in [(Purpose::Pages, "trace_pipe_raw"), (Purpose::Counts, "stats")] {
+                opened.extend(open(&format!("per_cpu/{name}/{file}")).ok().map(|file| (purpose, file)));
+            }
+        }
+        opened.push((Purpose::Marker, instance.open("trace_marker", OFlag::O_WRONLY | OFlag::O_APPEND)?));
+        Ok(())
+    }
+
+    /// Those files put to their purposes; `None` where one is missing.
+    pub fn new(opened: Vec<(Purpose, File)>, formats: Formats) -> Option<Self> {
+        let (mut pipe, mut marker, mut processors, mut counts) = (None, None, Vec::new(), Vec::new());
+        for (purpose, file) in opened {
+            match purpose {
+                Purpose::Pipe => pipe = Some(file),
+                Purpose::Pages => processors.push(file),
+                Purpose::Counts => counts.push(file),
+                Purpose::Marker => marker = Some(file),
+            }
+        }
+        let (pipe, marker) = (pipe?, marker?);
+        Some(Self { formats, pipe, processors, marker, counts, page: vec![0; PAGE], torn: false })
     }
 
     /// Readable when events wait.
@@ -68,11 +92,6 @@ impl Buffers {
     /// Writes an event of our own.
     pub fn mark(&self) {
         let _ = (&self.marker).write_all(b"now");
-    }
-
-    /// Nothing is written into the buffers from now on.
-    pub fn stop(&self) {
-        let _ = (&self.switch).write_all(b"0");
     }
 
     /// Some pages were not understood.
@@ -105,12 +124,6 @@ impl Buffers {
             }
         }
         drained
-    }
-
-    /// How often an event's probe was hit, whatever its filter did then.
-    pub fn hits(&self, event: &str) -> u64 {
-        // tracefs has one such list, beside the folder of instances.
-        keeper::hits(&self.instance.read("../../uprobe_profile").unwrap_or_default(), None, event)
     }
 
     /// How many events the kernel has dropped.

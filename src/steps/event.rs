@@ -2,6 +2,8 @@
 
 use std::collections::HashMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::entry::Entry;
 use super::keeper::{self, FORK_EVENT, Target, group};
 use super::probes::Probe;
@@ -99,14 +101,14 @@ pub struct Hit {
 type Place = (usize, usize);
 
 /// How to read the events of one instance.
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 pub struct Formats {
     marker: u16,
     fork: (u16, Place),
     hits: HashMap<u16, HitFormat>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Serialize, Deserialize)]
 struct HitFormat {
     probe: Probe,
     fields: HashMap<String, Place>,

@@ -2,20 +2,32 @@
 //!
 //! The kernel waits for RCU grace periods when probes are put into running programs and, ten times longer,
 //! when they are taken out (measured: 15 ms and 150 ms). Neither may hold the run up, so a detached child
-//! does both; it sees the end of its socket when the recorder is dropped, or when the agent is killed.
+//! does both; it sees the end of its channel when the recorder is dropped, or when the agent is killed.
+//!
+//! It also opens all files of tracefs that the recorder reads, and closes them last: an open and a last close take
+//! locks of the kernel's that anybody's probes hold for as long as some process's memory stays locked.
 
 use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd};
-use std::os::unix::net::UnixStream;
+use std::io::{self, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd};
 use std::process::{Command, Stdio};
-use std::time::SystemTime;
+use std::time::{Duration, Instant, SystemTime};
 
+use nix::errno::Errno;
 use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, ppoll};
+use serde::{Deserialize, Serialize};
 
+use super::budget::{Budget, Verdict};
+use super::buffers::{Buffers, Purpose};
+use super::event::Formats;
+use super::locked;
 use super::probes::{Plan, Probe};
 use super::tracefs::Tracefs;
-use crate::sys::aside;
+use crate::sys::{
+    aside,
+    channel::{self, Channel, Received, Sent},
+};
 
 /// All our instances and probe groups begin so.
 pub const PREFIX: &str = "ci_setup_agent_";
@@ -34,93 +46,165 @@ pub struct Target {
     pub strings: bool,
 }
 
-/// Our end of the keeper's socket.
+/// What the keeper tells.
+#[derive(Debug, Serialize, Deserialize)]
+enum Told {
+    /// A file of the instance comes along, open.
+    Opened(Purpose),
+    /// All files are handed over, and the probes are in.
+    Ready(Formats),
+    /// There will be no recording, and this is why.
+    Failed(String),
+    /// The functions that the bash never comes by, as the self-test has found out.
+    Silent(String),
+    /// A probe was hit so often that it was switched off for a while.
+    Paused,
+}
+
+/// What the keeper has noticed in the course of a recording.
+#[derive(Clone, Debug, Default)]
+pub struct Noticed {
+    /// The functions that the bash never comes by, if there are any.
+    pub silent: Option<String>,
+    /// A probe was switched off for a while.
+    pub paused: bool,
+}
+
+/// Our end of the keeper's channel.
 #[derive(Debug)]
 pub struct Keeper {
-    socket: UnixStream,
+    channel: Channel<(), Told>,
+    opened: Vec<(Purpose, File)>,
 }
 
 impl Keeper {
     /// Starts it. It makes the instance `name` with a probe group for each target and then answers.
     pub fn start(tracefs: &Tracefs, name: &str, targets: &[Target]) -> io::Result<Self> {
-        let (ours, theirs) = UnixStream::pair()?;
+        let (ours, theirs) = channel::pair()?;
         let mut keep = vec![tracefs.as_fd(), theirs.as_fd()];
         keep.extend(targets.iter().map(|target| target.binary.as_fd()));
         aside::leave(c"ci-setup:probes", &keep, || keep_probes(tracefs, name, targets, &theirs))?;
-        ours.set_nonblocking(true)?;
-        Ok(Self { socket: ours })
+        Ok(Self { channel: ours, opened: Vec::new() })
     }
 
-    /// The descriptor that becomes readable with the answer.
-    pub fn socket(&self) -> &UnixStream {
-        &self.socket
+    /// Readable when the keeper has told something.
+    pub fn poll_fd(&self) -> BorrowedFd<'_> {
+        self.channel.as_fd()
     }
 
     /// The answer, once it is there: `None` while the keeper is still at work.
-    pub fn answer(&mut self) -> Option<Result<(), String>> {
-        let mut text = [0; 512];
-        match self.socket.read(&mut text) {
-            Ok(0) => Some(Err("the keeper of the probes ended early".to_owned())),
-            Ok(length) => match String::from_utf8_lossy(&text[..length]).strip_prefix("failed: ") {
-                Some(reason) => Some(Err(reason.to_owned())),
-                None => Some(Ok(())),
-            },
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => None,
-            Err(error) => Some(Err(format!("the keeper of the probes cannot be heard: {error}"))),
-        }
-    }
-
-    /// After the answer: the functions that the bash never comes by, as the self-test has found out, if any.
-    pub fn silent(&mut self) -> Option<String> {
-        let mut text = [0; 512];
-        match self.socket.read(&mut text) {
-            Ok(length @ 1..) => Some(String::from_utf8_lossy(&text[..length]).into_owned()),
-            Ok(_) | Err(_) => None,
-        }
-    }
-
-    /// Asks it to switch a probe off or on. A keeper that has gone cannot: then nothing changes.
-    pub fn switch(&mut self, probe: Probe, state: Switch) {
-        let index = Probe::ALL.iter().position(|other| *other == probe).unwrap_or(0);
-        let index = u8::try_from(index).unwrap_or(0);
-        let _ = self.socket.write_all(&[index << 1 | u8::from(state == Switch::On)]);
-    }
-}
-
-/// Whether a probe fires.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Switch {
-    /// It does.
-    On,
-    /// It does not.
-    Off,
-}
-
-/// The whole life of the keeper.
-fn keep_probes(tracefs: &Tracefs, name: &str, targets: &[Target], mut socket: &UnixStream) {
-    let held = set_up(tracefs, name, targets);
-    let answer = held.as_ref().map_or_else(|reason| format!("failed: {reason}"), |_| "ready".to_owned());
-    if socket.write_all(answer.as_bytes()).is_ok() {
-        // Now that nobody waits: what this bash can tell, and what dead runs left.
-        let silent = silent_functions(tracefs, name, targets);
-        if !silent.is_empty() {
-            let _ = socket.write_all(silent.join(", ").as_bytes());
-        }
-        sweep_stale(tracefs);
-        let mut command = [0];
-        while let Ok(1..) = socket.read(&mut command) {
-            let state = if command[0] & 1 == 1 { "1" } else { "0" };
-            if let Some(probe) = Probe::ALL.get(usize::from(command[0] >> 1)) {
-                for (index, _) in targets.iter().enumerate() {
-                    let group = group(name, index);
-                    let event = event(name, *probe);
-                    let _ = tracefs.write(&format!("instances/{name}/events/{group}/{event}/enable"), state);
+    pub fn answer(&mut self) -> Option<Result<Buffers, String>> {
+        loop {
+            match self.channel.receive() {
+                Received::Message(Told::Opened(purpose), Some(file)) => self.opened.push((purpose, file.into())),
+                Received::Message(Told::Ready(formats), _) => {
+                    let opened = std::mem::take(&mut self.opened);
+                    return Some(
+                        Buffers::new(opened, formats).ok_or_else(|| "the buffers are not complete".to_owned()),
+                    );
                 }
+                Received::Message(Told::Failed(reason), _) => return Some(Err(reason)),
+                Received::Message(Told::Opened(_) | Told::Silent(_) | Told::Paused, _) => {}
+                Received::Nothing => return None,
+                Received::Closed => return Some(Err("the keeper of the probes ended early".to_owned())),
             }
         }
     }
+
+    /// After the answer: what it has noticed since.
+    pub fn noticed(&self) -> Noticed {
+        let mut noticed = Noticed::default();
+        loop {
+            match self.channel.receive() {
+                Received::Message(Told::Silent(functions), _) => noticed.silent = Some(functions),
+                Received::Message(Told::Paused, _) => noticed.paused = true,
+                Received::Message(Told::Opened(_) | Told::Ready(_) | Told::Failed(_), _) => {}
+                Received::Nothing | Received::Closed => return noticed,
+            }
+        }
+    }
+}
+
+/// The keeper's end of the channel.
+type Listener = Channel<Told, ()>;
+
+/// The whole life of the keeper.
+fn keep_probes(tracefs: &Tracefs, name: &str, targets: &[Target], listener: &Listener) {
+    let mut held = Vec::new();
+    match set_up(tracefs, name, targets, &mut held) {
+        Ok(formats) => {
+            let is_heard = held.iter().all(|(purpose, file)| tell(listener, &Told::Opened(*purpose), Some(file)));
+            if is_heard && tell(listener, &Told::Ready(formats), None) {
+                // Now that nobody waits: what this bash can tell, and what dead runs left.
+                let silent = silent_functions(tracefs, name, targets);
+                if !silent.is_empty() {
+                    tell(listener, &Told::Silent(silent.join(", ")), None);
+                }
+                sweep_stale(tracefs);
+                watch_costs(tracefs, name, targets, listener);
+            }
+        }
+        Err(reason) => {
+            tell(listener, &Told::Failed(reason), None);
+        }
+    }
+    // Only now: whoever closes such a file last may wait for a lock of the kernel's, and that is to be this process.
     drop(held);
+    // To take a probe out is as much of a wait as to put it in, and everybody's wait.
+    while locked::process().is_some() {
+        std::thread::sleep(LOCKED_LOOK_EVERY);
+    }
     take_down(tracefs, name);
+}
+
+/// How often the keeper that is left behind looks whether the probes can be taken out.
+const LOCKED_LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// Tells something, and waits where there is no room for it. Whether it was told.
+fn tell(listener: &Listener, told: &Told, file: Option<&File>) -> bool {
+    loop {
+        match listener.send(told, file.map(AsFd::as_fd)) {
+            Sent::Yes => return true,
+            Sent::Closed => return false,
+            Sent::Full => {
+                let mut polls = [PollFd::new(listener.as_fd(), PollFlags::POLLOUT)];
+                let _ = ppoll(&mut polls, None, None);
+            }
+        }
+    }
+}
+
+/// Until the recorder has gone: sees to it that the probes do not cost too much.
+fn watch_costs(tracefs: &Tracefs, name: &str, targets: &[Target], listener: &Listener) {
+    let mut budget = Budget::new(targets.iter().any(|target| target.strings));
+    let unit = event(name, Probe::Unit);
+    loop {
+        let left = budget.next_look().map(|look| look.saturating_duration_since(Instant::now()).into());
+        let mut polls = [PollFd::new(listener.as_fd(), PollFlags::POLLIN)];
+        if !matches!(ppoll(&mut polls, left, None), Ok(0) | Err(Errno::EINTR)) {
+            // Nothing is ever sent this way: it is the end.
+            return;
+        }
+        if budget.next_look().is_none_or(|look| Instant::now() < look) {
+            continue;
+        }
+        let profile = tracefs.read("uprobe_profile").unwrap_or_default();
+        let state = match budget.look(hits(&profile, None, &unit)) {
+            Verdict::Well => continue,
+            Verdict::Pause => "0",
+            Verdict::GoOn => "1",
+        };
+        if locked::process().is_some() {
+            continue;
+        }
+        for (index, _) in targets.iter().enumerate() {
+            let group = group(name, index);
+            let _ = tracefs.write(&format!("instances/{name}/events/{group}/{unit}/enable"), state);
+        }
+        if state == "0" {
+            tell(listener, &Told::Paused, None);
+        }
+    }
 }
 
 /// The self-test: runs each bash for a moment and looks which of the probes it never came by. A symbol that is
@@ -181,14 +265,20 @@ fn is_group_of(group: &str, name: &str) -> bool {
     number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
 }
 
-/// Makes everything; the file it returns, as long as it is open, marks the instance as a living run's.
-fn set_up(tracefs: &Tracefs, name: &str, targets: &[Target]) -> Result<File, String> {
+/// Makes everything and opens what the recorder needs. The files of `held`, as long as they are open, mark the
+/// instance as a living run's.
+fn set_up(
+    tracefs: &Tracefs,
+    name: &str,
+    targets: &[Target],
+    held: &mut Vec<(Purpose, File)>,
+) -> Result<Formats, String> {
     let instance = format!("instances/{name}");
     let said = |what: &str| {
         let what = what.to_owned();
         move |error: io::Error| format!("cannot {what}: {error}")
     };
-    let held = hold(tracefs, &instance).map_err(said("make a tracing instance"))?;
+    let pipe = hold(tracefs, &instance).map_err(said("make a tracing instance"))?;
     // What does not fit is dropped and counted; the oldest stays, so that there are no torn ends.
     tracefs.write(&format!("{instance}/options/overwrite"), "0").map_err(said("set its options"))?;
     // Wake the reader for the first event; absent before Linux 5.0, where that is the only way.
@@ -197,6 +287,15 @@ fn set_up(tracefs: &Tracefs, name: &str, targets: &[Target]) -> Result<File, Str
     // found at boot that the local clocks of its processors do not agree.
     if tracefs.read("trace_clock").is_ok_and(|clocks| clocks.contains("[global]")) {
         tracefs.write(&format!("{instance}/trace_clock"), "mono").map_err(said("set its clock"))?;
+    }
+    let folder = tracefs.folder(&instance).map_err(said("open a tracing instance"))?;
+    Buffers::open(&folder, held).map_err(said("open the tracing buffers"))?;
+    drop(pipe);
+    // While the kernel waits for a process's memory to put a probe in, no process of the machine can fork.
+    if let Some(process) = locked::process() {
+        return Err(format!(
+            "the memory of {process} is locked, perhaps by a share that hangs: probes would wait for it"
+        ));
     }
     for (index, target) in targets.iter().enumerate() {
         let group = group(name, index);
@@ -212,7 +311,7 @@ fn set_up(tracefs: &Tracefs, name: &str, targets: &[Target]) -> Result<File, Str
         }
     }
     tracefs.write(&format!("{instance}/{FORK_EVENT}/enable"), "1").map_err(said("watch forks"))?;
-    Ok(held)
+    Formats::read(&folder, name, targets)
 }
 
 /// Makes an instance and holds one of its pipes open (the text one admits a single reader): that is what tells
@@ -294,6 +393,9 @@ fn is_young(name: &str) -> bool {
 /// The kernel itself refuses the removal of an instance in use, so a run in another container, whose
 /// processes cannot be seen from here, is as safe as one beside us.
 pub fn sweep_stale(tracefs: &Tracefs) {
+    if locked::process().is_some() {
+        return;
+    }
     // Read before the instances are: of what is in here, a living run holds the instance already.
     let probes = probes(tracefs);
     for name in tracefs.names("instances", PREFIX).unwrap_or_default() {

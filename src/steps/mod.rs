@@ -18,6 +18,7 @@ mod event;
 pub mod hook;
 mod keeper;
 mod lexer;
+mod locked;
 mod probes;
 mod reader;
 mod record;

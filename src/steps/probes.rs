@@ -3,10 +3,12 @@
 //! No text is ever read from bash's memory: what it has there may hold values of variables (an unquoted
 //! heredoc, `bash -c "…$TOKEN…"`). Commands' texts come from the script by line.
 
+use serde::{Deserialize, Serialize};
+
 use super::elf::Symbols;
 
 /// A function of bash that is probed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize)]
 pub enum Probe {
     /// `read_command`: the reader loop is about to read the next top-level command of a file or of
     /// standard input. The one before it has ended.

@@ -17,6 +17,9 @@ const PAUSE: Duration = Duration::from_millis(100);
 /// Most events held back until those before them are read; the kernel's buffers hold fewer.
 const MOST_WAITING: usize = 200_000;
 
+/// Readings at the end: these empty the kernel's buffers several times.
+const MOST_READINGS: usize = 16;
+
 /// A recording.
 #[derive(Debug)]
 pub struct Recorder {
@@ -24,13 +27,16 @@ pub struct Recorder {
     timeline: Timeline,
     waiting: Vec<Event>,
     clock: Clock,
+    /// Up to here all that happened has been read: the time of the reading before the last one.
+    settled: u64,
     next: Option<Instant>,
 }
 
 impl Recorder {
     /// Begins with a source that is ready.
     pub(super) fn new(source: Source, timeline: Timeline) -> Self {
-        let mut recorder = Self { source, timeline, waiting: Vec::new(), clock: Clock::now(), next: None };
+        let (clock, settled) = (Clock::now(), u64::MAX);
+        let mut recorder = Self { source, timeline, waiting: Vec::new(), clock, settled, next: None };
         // Tells the timeline who we are, and the clock what time it is, before anything is forked.
         recorder.pump();
         recorder
@@ -61,26 +67,29 @@ impl Recorder {
 
     /// When to call [`Recorder::pump`] next without being woken.
     pub fn next_wakeup(&self) -> Option<Instant> {
-        [self.next, self.source.next_look()].into_iter().flatten().min()
+        self.next
     }
 
     /// Reads what is there. Cheap to call early or for nothing.
     pub fn pump(&mut self) {
-        let held_back = self.waiting.len();
         let reading = self.source.read(&mut self.waiting);
         self.clock = reading.clock.unwrap_or(self.clock);
-        self.source.keep_within_budget(&mut self.timeline.record);
-        let quiet = held_back == 0 && self.waiting.iter().all(|event| event.what == What::Marker);
+        let happened = self.waiting.iter().any(|event| event.what != What::Marker);
         match reading.drained {
-            Drained::Wholly => self.deliver(reading.complete_to),
+            // An event gets its time before it is where it can be read. In between its processor may be taken away, and
+            // a fork that comes after what the child did is a block that nobody sees. So each reading waits for the next.
+            Drained::Wholly => {
+                let settled = std::mem::replace(&mut self.settled, reading.complete_to);
+                self.deliver(settled);
+            }
             // What is not read yet may be older than what is. A flood without end is not waited out.
             Drained::Partly if self.waiting.len() > MOST_WAITING => self.deliver(u64::MAX),
             Drained::Partly => {}
         }
-        self.next = match (reading.drained, quiet) {
+        self.next = match (reading.drained, happened) {
             (Drained::Partly, _) => Some(Instant::now()),
-            (Drained::Wholly, false) => Some(Instant::now() + PAUSE),
-            (Drained::Wholly, true) => None,
+            (Drained::Wholly, true) => Some(Instant::now() + PAUSE),
+            (Drained::Wholly, false) => None,
         };
     }
 
@@ -109,10 +118,12 @@ impl Recorder {
     /// Ends the recording. `status` is what the script's own shell exited with, if it ended by itself: the hook
     /// cannot know. The probes are taken out by the keeper, after this has returned.
     pub fn finish(mut self, status: Option<i32>) -> Summary {
-        self.source.stop();
-        self.pump();
-        // Nothing is written any more, so this ends.
-        while matches!(self.source.read(&mut self.waiting).drained, Drained::Partly) {}
+        // All that was there when the script ended, and not what others write on and on.
+        for _ in 0..MOST_READINGS {
+            if matches!(self.source.read(&mut self.waiting).drained, Drained::Wholly) {
+                break;
+            }
+        }
         self.deliver(u64::MAX);
         if let Some(status) = status {
             self.timeline.script_ended(hook::now(), status);

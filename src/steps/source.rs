@@ -6,11 +6,11 @@ use std::{
 };
 
 use super::{
-    budget::{Budget, Verdict},
     buffers::{Buffers, Drained},
     clock::Clock,
     event::{Event, What},
     hook::{self, Hook, Took},
+    keeper::Keeper,
     record::{Moment, Record},
 };
 
@@ -21,9 +21,9 @@ pub enum Source {
     Probes {
         /// The buffers.
         buffers: Box<Buffers>,
-        // After the buffers: its keeper can remove the instance only when their files are closed.
-        /// What the probes may cost.
-        budget: Box<Budget>,
+        // After the buffers: by its end it knows that their files are closed here.
+        /// The process that has put the probes in.
+        keeper: Keeper,
     },
     /// The files that the hook writes.
     Hook(Hook),
@@ -46,14 +46,6 @@ impl Source {
         match self {
             Self::Probes { buffers, .. } => buffers.poll_fd(),
             Self::Hook(hook) => hook.poll_fd(),
-        }
-    }
-
-    /// When to look without being woken.
-    pub fn next_look(&self) -> Option<Instant> {
-        match self {
-            Self::Probes { budget, .. } => budget.next_look(),
-            Self::Hook(_) => None,
         }
     }
 
@@ -83,46 +75,29 @@ impl Source {
         }
     }
 
-    /// Keeps the costs within their bounds.
-    pub fn keep_within_budget(&mut self, record: &mut Record) {
-        match self {
-            Self::Probes { buffers, budget } => {
-                if budget.look(buffers) == Verdict::Paused {
-                    record.note("a loop came by so often that some commands were not watched");
-                }
-            }
-            Self::Hook(hook) => {
-                if hook.is_full() {
-                    record.note("the hook inside bash wrote so much that some commands were not read");
-                }
-            }
-        }
-    }
-
-    /// Nothing is recorded from now on; what is there can still be read.
-    pub fn stop(&self) {
-        match self {
-            Self::Probes { buffers, .. } => buffers.stop(),
-            Self::Hook(_) => {}
-        }
-    }
-
     /// Ends it, and says what was lost: events that the kernel had no room for.
     pub fn end(self, record: &mut Record) -> u64 {
         match self {
-            Self::Probes { buffers, mut budget } => {
+            Self::Probes { buffers, keeper } => {
                 let lost = buffers.lost_events();
-                if let Some(silent) = budget.silent() {
+                let noticed = keeper.noticed();
+                if noticed.paused {
+                    record.note("a loop came by so often that some commands were not watched");
+                }
+                if let Some(silent) = noticed.silent {
                     record.note(&format!("this bash never comes by {silent}, so not all of its commands are recorded"));
                 }
                 if buffers.torn() {
                     record.note("some of the kernel's pages could not be read");
                 }
                 drop(buffers);
-                drop(budget);
+                drop(keeper);
                 lost
             }
             Self::Hook(hook) => {
+                if hook.is_full() {
+                    record.note("the hook inside bash wrote so much that some commands were not read");
+                }
                 hook.remove();
                 0
             }

@@ -2,16 +2,12 @@
 
 use std::fs::File;
 use std::io::Read;
-use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, poll};
 
-use super::budget::Budget;
-use super::buffers::Buffers;
-use super::event::Formats;
 use super::keeper::{self, Keeper, PREFIX, Target};
 use super::probes::Plan;
 use super::recorder::Recorder;
@@ -26,9 +22,8 @@ const USUAL_BASH: &str = "/bin/bash";
 /// A recording that is being set up. The script should not start before [`Starting::finish`].
 #[derive(Debug)]
 pub struct Starting {
-    tracefs: Tracefs,
-    name: String,
-    targets: Vec<Target>,
+    /// Functions that a bash does not have.
+    missing: Vec<&'static str>,
     keeper: Keeper,
     timeline: Timeline,
 }
@@ -47,43 +42,31 @@ impl Starting {
         let name = instance_name(watch.run_id);
         let keeper = Keeper::start(&tracefs, &name, &targets)
             .map_err(|error| Unavailable(format!("cannot start the keeper of the probes: {error}")))?;
-        Ok(Self { tracefs, name, targets, keeper, timeline: Timeline::new(watch.script) })
-    }
-
-    /// Readable when [`Starting::finish`] will not wait.
-    pub fn poll_fd(&self) -> BorrowedFd<'_> {
-        self.keeper.socket().as_fd()
+        let missing = targets.into_iter().flat_map(|target| target.plan.missing).collect();
+        Ok(Self { missing, keeper, timeline: Timeline::new(watch.script) })
     }
 
     /// Waits until the probes are in, at most until `deadline`.
     pub fn finish(mut self, deadline: Instant) -> Result<Recorder, Unavailable> {
-        loop {
+        let buffers = loop {
             match self.keeper.answer() {
-                Some(Ok(())) => break,
+                Some(Ok(buffers)) => break buffers,
                 Some(Err(reason)) => return Err(Unavailable(reason)),
                 None => {
                     let left = deadline.saturating_duration_since(Instant::now());
                     let millis = u16::try_from(left.as_millis()).unwrap_or(u16::MAX);
-                    let mut polled = [PollFd::new(self.keeper.socket().as_fd(), PollFlags::POLLIN)];
+                    let mut polled = [PollFd::new(self.keeper.poll_fd(), PollFlags::POLLIN)];
                     if let Ok(0) = poll(&mut polled, millis) {
                         return Err(Unavailable("the kernel took too long to put the probes in".to_owned()));
                     }
                 }
             }
-        }
-        let Self { tracefs, name, targets, keeper, mut timeline } = self;
-        let instance = tracefs
-            .folder(&format!("instances/{name}"))
-            .map_err(|error| Unavailable(format!("the tracing instance is gone: {error}")))?;
-        let formats = Formats::read(&instance, &name, &targets).map_err(Unavailable)?;
-        let buffers = Buffers::open(instance, formats)
-            .map_err(|error| Unavailable(format!("the tracing buffers cannot be opened: {error}")))?;
-        for missing in targets.iter().flat_map(|target| &target.plan.missing) {
+        };
+        let Self { missing, keeper, mut timeline } = self;
+        for missing in missing {
             timeline.record.note(&format!("this bash has no {missing}"));
         }
-        let strings = targets.iter().any(|target| target.strings);
-        let budget = Budget::new(keeper, &name, strings);
-        Ok(Recorder::new(Source::Probes { buffers: Box::new(buffers), budget: Box::new(budget) }, timeline))
+        Ok(Recorder::new(Source::Probes { buffers: Box::new(buffers), keeper }, timeline))
     }
 }
 

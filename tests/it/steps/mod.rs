@@ -6,6 +6,7 @@ mod costs;
 mod differs;
 mod hook;
 mod leaves;
+mod locked;
 mod machines;
 mod runs;
 mod sees;
