@@ -71,20 +71,26 @@ fn mend(context: &Context, kind: ScriptKind, ended: &Ended) {
     if !run.path().is_dir() || outcome.as_ref().is_some_and(|outcome| outcome.state.is_final()) {
         return;
     }
+    let missing = prepare::blank(run.id(), Some(kind), Some(context.instance()));
+    mended(&run, ended, outcome.unwrap_or(missing));
+}
+
+/// An outcome that says what the history does.
+fn mended(run: &RunDir, ended: &Ended, mut outcome: Outcome) -> Outcome {
     info!(run = run.id(), state = ended.state.word(), "outcome mended");
-    let mut outcome = outcome.unwrap_or_else(|| prepare::blank(run.id(), Some(kind), Some(context.instance())));
     outcome.boot_id.clone_from(&ended.boot_id);
     outcome.state = ended.state;
     outcome.exit_code = Some(ended.exit_code);
     outcome.error.clone_from(&ended.error);
     outcome.ended_at = Some(ended.at.clone());
-    outcome.output.bytes = kept(&run).unwrap_or(outcome.output.bytes);
+    outcome.output.bytes = kept(run).unwrap_or(outcome.output.bytes);
     if outcome.output.mirror == Mirror::Current {
         outcome.output.mirror = Mirror::Behind;
     }
     run.release_reserve();
     let _ = run.write_outcome(&outcome, Durability::Synced);
-    page::keep::keep(&run, &outcome);
+    page::keep::keep(run, &outcome);
+    outcome
 }
 
 /// Says of runs that were on their way, and had not begun, that they will not come any more.
@@ -149,9 +155,18 @@ fn bury() -> bool {
     }
 }
 
-/// Writes down that a run was interrupted, and returns its outcome.
+/// Writes down that a run was interrupted, and returns its outcome. One of which the history knows the end was not:
+/// only whoever would have told the rest was killed.
 pub(super) fn interrupted(run: &RunDir, history: Option<&History>, why: &str) -> Outcome {
-    interrupted_or(run, history, why, prepare::blank(run.id(), None, None))
+    let missing = prepare::blank(run.id(), None, None);
+    let outcome = run.outcome().unwrap_or_else(|| missing.clone());
+    if let Some(Ok(Past::Ended(ended))) = history.map(History::last)
+        && ended.run_id == run.id()
+        && !outcome.state.is_final()
+    {
+        return mended(run, &ended, outcome);
+    }
+    interrupted_or(run, history, why, missing)
 }
 
 fn interrupted_or(run: &RunDir, history: Option<&History>, why: &str, missing: Outcome) -> Outcome {
@@ -194,4 +209,31 @@ fn kept(run: &RunDir) -> io::Result<u64> {
     let log = std::fs::metadata(run.file(spool::LOG))?.len();
     let tail = std::fs::metadata(run.file(spool::TAIL)).map_or(0, |tail| tail.len());
     Ok(log + tail)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{record::state::StateDir, request::Identity};
+
+    #[test]
+    fn a_run_whose_end_is_in_the_history_was_not_interrupted() {
+        let folder = tempfile::tempdir().unwrap();
+        let state = StateDir::open(folder.path()).unwrap();
+        let identity = Identity::new("rg", "wks", "ci-1").unwrap();
+        let history = History::of(&state, &identity, ScriptKind::CreationScript);
+        let run = state.create_run("creation", SystemTime::now()).unwrap();
+        let (run_id, boot_id, at) = (run.id().to_owned(), boot_id(), "now".to_owned());
+        let started = Started { run_id, boot_id, token: "t".into(), at };
+        history.started(&started).unwrap();
+        let running = Outcome { state: State::Running, ..prepare::blank(run.id(), None, None) };
+        run.write_outcome(&running, Durability::Synced).unwrap();
+        let Started { run_id, boot_id, at, .. } = started;
+        let (state, exit_code, error) = (State::Succeeded, 0, None);
+        history.ended(&Ended { run_id, boot_id, state, exit_code, error, at }).unwrap();
+        let told = interrupted(&run, Some(&history), "killed");
+        let recorded = run.outcome().unwrap();
+        assert_eq!([told.state, recorded.state], [State::Succeeded; 2]);
+        assert!(matches!(history.last().unwrap(), Past::Ended(ended) if ended.state == State::Succeeded));
+    }
 }

@@ -82,7 +82,8 @@ pub fn all() -> Vec<Seen> {
     entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter_map(Seen::look).collect()
 }
 
-/// The living among `roots` and their descendants, without `apart` and theirs.
+/// The living among `roots` and their descendants, without `apart` and theirs, the oldest first: a shell hears of its
+/// end before the death of what it waits for makes it go on, or end without its trap.
 pub fn families(all: &[Seen], roots: &[i32], apart: &[i32]) -> Vec<Seen> {
     let mut children: HashMap<i32, Vec<&Seen>> = HashMap::new();
     let mut by_pid: HashMap<i32, &Seen> = HashMap::new();
@@ -100,6 +101,7 @@ pub fn families(all: &[Seen], roots: &[i32], apart: &[i32]) -> Vec<Seen> {
         found.extend(by_pid.get(&pid).filter(|seen| !seen.is_dead()).map(|seen| **seen));
         waiting.extend(children.get(&pid).into_iter().flatten().map(|child| child.pid));
     }
+    found.sort_by_key(|seen| (seen.started, seen.pid));
     found
 }
 
@@ -194,6 +196,17 @@ mod tests {
         let seen = Seen::look(own).unwrap();
         assert_eq!(seen.parent, std::os::unix::process::parent_id().cast_signed());
         assert!(!seen.is_dead());
+    }
+
+    #[test]
+    fn a_parent_comes_before_its_children_whoever_is_named_first() {
+        let seen = |pid, parent, started| Seen { pid, parent, state: b'S', started, threads: 1 };
+        // Within one tick of the clock, and after the pids have begun anew.
+        let all = [seen(30, 900, 9), seen(800, 10, 5), seen(801, 800, 5), seen(900, 801, 8)];
+        for roots in [[10, 800, 801, 900, 30], [30, 900, 801, 800, 10]] {
+            let order: Vec<i32> = families(&all, &roots, &[]).iter().map(|seen| seen.pid).collect();
+            assert_eq!(order, [800, 801, 900, 30]);
+        }
     }
 
     #[test]

@@ -38,8 +38,9 @@ const MOST_BYTES: u64 = 4 << 20;
 /// Most bytes read in one go, so that a flood cannot hold the caller up.
 const MOST_AT_ONCE: usize = 1 << 20;
 
-/// How the folders of runs begin: `FOLDERS` and the run's token, which is also in `CI_SETUP_RUN`.
-const FOLDERS: &str = "/var/tmp/ci-setup-agent.";
+/// How the folders of runs begin: `FOLDERS` and the run's token, which is also in `CI_SETUP_RUN`. Where nobody but root
+/// can make one: sudo leads shells there that have no token, or that of a run which is over.
+const FOLDERS: &str = "/var/lib/ci-setup-agent-steps.";
 
 /// How the rules for sudo begin that make its shells find the hook; the run's token follows, without dots,
 /// which sudo passes over. They are there as long as the run is.
@@ -153,8 +154,7 @@ impl Hook {
         fs::set_permissions(&variables, Permissions::from_mode(0o644))?;
         let rules = rules_of(&self.folder);
         let text = format!("Defaults!/bin/bash,/usr/bin/bash env_file={}\n", variables.display());
-        // sudo passes over names with a dot, so it never sees rules that are not whole or not understood.
-        let draft = rules.with_extension("new");
+        let draft = draft_of(&rules);
         self.rules = Some(rules.clone());
         let mut file = File::options().write(true).create(true).truncate(true).mode(0o440).open(&draft)?;
         let written = file.write_all(text.as_bytes()).and_then(|()| accepted_by_sudo(&draft));
@@ -254,6 +254,11 @@ fn rules_of(folder: &Path) -> PathBuf {
     format!("{RULES}{token}").into()
 }
 
+/// Where rules are until they are whole and understood: sudo passes over names with a dot.
+fn draft_of(rules: &Path) -> PathBuf {
+    rules.with_extension("new")
+}
+
 /// Whether sudo understands these rules: those that it does not would keep everybody from using it.
 fn accepted_by_sudo(rules: &Path) -> io::Result<()> {
     let mut visudo = Command::new("/usr/sbin/visudo");
@@ -279,7 +284,7 @@ pub fn sweep() {
     const YOUTH: Duration = Duration::from_secs(60);
     let (parent, prefix) = FOLDERS.rsplit_once('/').unwrap_or_default();
     for entry in fs::read_dir(parent).into_iter().flatten().flatten() {
-        // Anybody may make folders in there; ours are root's.
+        // Somebody else's of such a name is none of ours.
         let folder = entry.path();
         if !entry.file_name().as_encoded_bytes().starts_with(prefix.as_bytes()) || !belongs_to_us(&folder) {
             continue;
@@ -292,7 +297,9 @@ pub fn sweep() {
                 .is_ok_and(|made| made.elapsed().is_ok_and(|age| age > YOUTH)),
         };
         if is_dead {
-            let _ = fs::remove_file(rules_of(&folder));
+            let rules = rules_of(&folder);
+            let _ = fs::remove_file(draft_of(&rules));
+            let _ = fs::remove_file(rules);
             remove(&folder);
         }
     }

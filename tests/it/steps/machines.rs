@@ -67,8 +67,8 @@ fn tells_the_failing_line(suite: &str) {
         assert!(message.starts_with(told), "{source}: {message}");
         assert_eq!((code, outcome["steps"]["current"]["line"].as_u64()), (124, Some(5)), "{source}");
     }
-    let left = machine.bash("ls -d /var/tmp/ci-setup-agent.* /etc/sudoers.d/zzz-ci-setup-agent-*; visudo -c");
-    assert!(left.code == 0 && !left.stdout.contains("-steps-") && !left.stdout.contains("/var/tmp"), "{left:?}");
+    let left = machine.bash("ls -d /var/lib/ci-setup-agent-steps.* /etc/sudoers.d/zzz-ci-setup-agent-*; visudo -c");
+    assert!(left.code == 0 && !left.stdout.contains("-steps-") && !left.stdout.contains("/var/lib"), "{left:?}");
 }
 
 #[test]

@@ -122,12 +122,14 @@ fn the_next_start_removes_what_a_killed_run_with_the_hook_left() {
     );
     kill_all(&room);
     drop(running);
-    assert!(left_of_hooks(&room).contains("/var/tmp/ci-setup-agent."));
+    assert!(left_of_hooks(&room).contains("/var/lib/ci-setup-agent-steps."));
+    // Killed a moment earlier, it would have left a draft of its rules.
+    room.bash("for rules in /etc/sudoers.d/zzz-ci-setup-agent-steps-*; do cp $rules $rules.new; done").ok();
     // Not by a run with the hook alone, and nothing of anybody else's.
-    room.bash("mkdir /var/tmp/ci-setup-agent.others; chown azureuser /var/tmp/ci-setup-agent.others").ok();
+    room.bash("mkdir /var/lib/ci-setup-agent-steps.others; chown azureuser /var/lib/ci-setup-agent-steps.others").ok();
     let (_, outcomes) = run_json(&room, &Request::creation("true\n"), &["--rerun"]);
     assert_eq!(outcomes[0]["state"], "succeeded");
-    assert_eq!(left_of_hooks(&room), "/var/tmp/ci-setup-agent.others\n");
+    assert_eq!(left_of_hooks(&room), "/var/lib/ci-setup-agent-steps.others\n");
 }
 
 #[test]
@@ -139,11 +141,24 @@ fn a_recording_that_breaks_in_mid_run_stops_and_delays_nothing() {
     let (code, outcome) = recorded_run(&room, &Request::creation(script), "auto", &[]);
     assert_eq!((code, outcome["state"].as_str()), (0, Some("succeeded")), "{outcome:#}");
     assert!(outcome["elapsedSeconds"].as_f64().expect("seconds") < 10.0, "{outcome:#}");
-    let by_hook = "rm -rf /var/tmp/ci-setup-agent.*\nfalse\necho end\n";
+    let by_hook = "rm -rf /var/lib/ci-setup-agent-steps.*\nfalse\necho end\n";
     let (code, outcome) = recorded_run(&room, &Request::creation(by_hook), "hook", &[]);
     assert_eq!((code, outcome["state"].as_str()), (0, Some("succeeded")), "{outcome:#}");
     let log = format!("/var/lib/ci-setup-agent/runs/{}/output.log", outcome["runId"].as_str().expect("an id"));
     assert_eq!(room.read(log).as_deref(), Some("end\n"));
+}
+
+#[test]
+fn where_sudo_leads_a_shell_without_a_token_nobody_can_lay_anything_out() {
+    let room = Room::new("bookworm");
+    let script = "file=$(sed 's/.*env_file=//' /etc/sudoers.d/zzz-ci-setup-agent-steps-*)\n\
+                  path=$(unset CI_SETUP_RUN; . \"$file\"; echo \"$BASH_ENV\")\n\
+                  sudo -u azureuser sh -c 'mkdir ${1%/*}; echo echo planted > $1' sh \"$path\" 2>/dev/null\n\
+                  env -u CI_SETUP_RUN sudo bash -c true\necho \"${path##*/}\"\n";
+    let (code, outcome) = recorded_run(&room, &Request::creation(script), "hook", &[]);
+    assert_eq!(code, 0, "{outcome:#}");
+    let log = format!("/var/lib/ci-setup-agent/runs/{}/output.log", outcome["runId"].as_str().expect("an id"));
+    assert_eq!(room.read(log).as_deref(), Some("block\n"));
 }
 
 /// Kills everything in a room, as if at once: nobody sees another one die.
@@ -159,7 +174,7 @@ fn kill_all(room: &Room) {
 
 /// Folders and rules that the hook needs while a run is under way.
 fn left_of_hooks(room: &Room) -> String {
-    room.bash("ls -d /var/tmp/ci-setup-agent.* /etc/sudoers.d/zzz-ci-setup-agent-* 2>/dev/null").stdout
+    room.bash("ls -d /var/lib/ci-setup-agent-steps.* /etc/sudoers.d/zzz-ci-setup-agent-* 2>/dev/null").stdout
 }
 
 #[test]
