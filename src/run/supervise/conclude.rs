@@ -25,6 +25,9 @@ use crate::{
 /// How long the end of the script is kept back from the outcome, to be told together with the end of its copy.
 const MOMENT: Duration = Duration::from_millis(50);
 
+/// What the copy on the share gets of the flush wait after a stop that was asked for twice.
+const HURRY: Duration = Duration::from_secs(1);
+
 impl Supervisor {
     /// The end, as the local disk records it.
     pub(super) fn conclude(&mut self, ending: &Ending) {
@@ -174,7 +177,12 @@ impl Supervisor {
     /// Waits for the mirror, at most `flush_wait`; then everything there is true.
     pub(super) fn flush(&mut self) {
         // Counted from the script's end: what has been waited for since then is part of it.
-        let until = self.over.unwrap_or_else(Instant::now) + self.job.flush_wait;
+        let mut until = self.over.unwrap_or_else(Instant::now) + self.job.flush_wait;
+        // Who was in a hurry with the script's end is so with this one, and a share that is well needs no longer. Another
+        // stop ends even that.
+        if std::mem::take(&mut self.is_urgent) {
+            until = until.min(Instant::now() + HURRY);
+        }
         self.is_ending = true;
         // A share that is well has the output in a moment. Then one outcome tells both ends, the script's and the
         // copy's; otherwise the script's does not wait.

@@ -41,6 +41,8 @@ fn the_first_signal_gives_a_grace_and_the_second_takes_it_back() {
     running.signal(Signal::SIGINT);
     assert_eq!(running.wait().code, 143);
     assert!(again.elapsed() < Duration::from_secs(20), "{:?}", again.elapsed());
+    // The copy on the share is not what was in a hurry.
+    assert_eq!(outcome(&room)["output"]["mirror"], "current");
 }
 
 #[test]
