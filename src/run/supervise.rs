@@ -84,6 +84,8 @@ struct Supervisor {
     /// Whether the end has begun anyway, so that a stop can only mean: be quick about it.
     is_ending: bool,
     is_urgent: bool,
+    /// How long the copy on the share is waited for at most, since a stop was asked for once more.
+    hurries_until: Option<Instant>,
     begun: Instant,
     written: Instant,
     is_changed: bool,
@@ -136,6 +138,7 @@ impl Supervisor {
             stop: None,
             is_ending: false,
             is_urgent: false,
+            hurries_until: None,
             begun: Instant::now(),
             written: Instant::now(),
             is_changed: false,

@@ -177,12 +177,7 @@ impl Supervisor {
     /// Waits for the mirror, at most `flush_wait`; then everything there is true.
     pub(super) fn flush(&mut self) {
         // Counted from the script's end: what has been waited for since then is part of it.
-        let mut until = self.over.unwrap_or_else(Instant::now) + self.job.flush_wait;
-        // Who was in a hurry with the script's end is so with this one, and a share that is well needs no longer. Another
-        // stop ends even that.
-        if std::mem::take(&mut self.is_urgent) {
-            until = until.min(Instant::now() + HURRY);
-        }
+        let until = self.over.unwrap_or_else(Instant::now) + self.job.flush_wait;
         self.is_ending = true;
         // A share that is well has the output in a moment. Then one outcome tells both ends, the script's and the
         // copy's; otherwise the script's does not wait.
@@ -215,7 +210,13 @@ impl Supervisor {
 
     pub(super) fn wait_for_mirror(&mut self, until: Instant) {
         let mut is_over = false;
-        while !self.job.mirror.is_complete() && self.job.mirror.is_alive() && !self.is_urgent && !is_over {
+        while !self.job.mirror.is_complete() && self.job.mirror.is_alive() && !is_over {
+            // A second stop skips the grace (systemd, which ends all at once, sends one to many of us); what a share that
+            // is well still has to take it takes all the same, or it would say for ever that the script runs.
+            if std::mem::take(&mut self.is_urgent) {
+                self.hurries_until.get_or_insert(Instant::now() + HURRY);
+            }
+            let until = self.hurries_until.map_or(until, |hurry| hurry.min(until));
             is_over = Instant::now() >= until;
             self.turn(Some(until), None);
         }

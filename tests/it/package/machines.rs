@@ -101,7 +101,12 @@ fn a_run_that_another_service_called_is_ended_in_order_as_well() {
         });
         machine.stop();
         let outcomes = on_share(&machine, "ci-1", "creation", "outcome.json");
-        assert!(outcomes[0].contains("\"state\": \"interrupted\""), "{suite}: {}", outcomes[0]);
+        let log = machine.read("/var/log/ci-setup-agent/agent.log");
+        assert!(
+            outcomes[0].contains("\"state\": \"interrupted\""),
+            "{suite}: {outcomes:?}\n{log:?}\n{}",
+            machine.console()
+        );
     }
 }
 

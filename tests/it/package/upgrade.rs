@@ -41,9 +41,12 @@ fn an_upgrade_leaves_a_running_script_alone() {
         let newer = offer_newer(&machine);
         machine.run(["dpkg", "-i", newer]).ok();
         let after = agents(&machine);
-        assert_eq!(after.len(), before.len(), "{suite}");
-        for (before, after) in before.iter().zip(&after) {
-            assert_eq!(&format!("{before} (deleted)"), after, "{suite}: the same process, under the old program");
+        // Front, supervisor and mirror; others come and go.
+        assert!(after.len() >= 3, "{suite}: {after:?}");
+        for after in &after {
+            let same =
+                after.strip_suffix(" (deleted)").is_some_and(|after| before.iter().any(|before| before == after));
+            assert!(same, "{suite}: {after} is none of {before:?} under the old program");
         }
         machine.write("/root/go-on", "", 0o644);
         settle(&machine);
