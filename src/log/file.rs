@@ -50,7 +50,11 @@ fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     let flags = OFlag::O_DIRECTORY | OFlag::O_NOFOLLOW | OFlag::O_CLOEXEC;
     let folder = match open(path, flags, Mode::empty()) {
         Err(Errno::ENOENT) => {
-            DirBuilder::new().mode(0o700).create(path)?;
+            // Of the processes of a first run each may find that there is none, and one makes it.
+            match DirBuilder::new().mode(0o700).create(path) {
+                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
+                _ => {}
+            }
             open(path, flags, Mode::empty())?
         }
         result => result?,
@@ -132,6 +136,24 @@ mod tests {
             assert!(found == written, "{} lines of {}", found.len(), written.len());
             assert!(folder.join("agent.log.2").exists(), "it was full twice");
         });
+    }
+
+    #[test]
+    fn of_the_first_lines_of_several_processes_none_is_lost() {
+        for _ in 0..200 {
+            in_folder(|folder| {
+                let together = std::sync::Barrier::new(3);
+                std::thread::scope(|scope| {
+                    for _ in 0..3 {
+                        scope.spawn(|| {
+                            together.wait();
+                            append(folder, b"line\n").unwrap();
+                        });
+                    }
+                });
+                assert_eq!(fs::read_to_string(folder.join("agent.log")).unwrap().lines().count(), 3);
+            });
+        }
     }
 
     #[test]

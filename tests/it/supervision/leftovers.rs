@@ -77,8 +77,10 @@ fn leftovers_that_are_not_kept_are_ended_and_the_run_has_succeeded() {
 #[test]
 fn the_outcome_lists_who_was_left_and_the_share_gets_only_names() {
     let room = Room::new("bookworm");
-    let script =
-        "setsid hold victim-of-root & sudo -u azureuser bash -c 'setsid hold victim-of-user > /dev/null &'; sleep 1.5";
+    // Both are there, whatever it took, and the shell and the sudo that made the second are gone.
+    let script = "setsid hold victim-of-root & sudo -u azureuser bash -c 'setsid hold victim-of-user > /dev/null &'\n\
+                  until pgrep -f '^victim-of-root' && pgrep -f '^victim-of-user'; do sleep 0.1; done\n\
+                  while pgrep -x sudo; do sleep 0.1; done\nsleep 1.2\n";
     prepare(&room, script, "1000s");
     room.run(run_with(&[])).ok();
     let outcome = outcome(&room);

@@ -206,14 +206,34 @@ impl Spawned {
         Ran { stdout, stderr, code: shell_code(status), bytes }
     }
 
-    /// nsenter stops itself where its child was stopped, and would not see that one killed before it went on.
     fn continue_nsenter(&self) {
-        let pid = self.child.id().cast_signed();
-        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-        if stat.starts_with(&format!("{pid} (nsenter) T")) {
-            let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
+        continue_nsenter(self.child.id().cast_signed());
+    }
+}
+
+impl Drop for Spawned {
+    /// Until nsenter has buried its child, a dead one keeps the room's namespace from ending.
+    fn drop(&mut self) {
+        if self.is_running() {
+            let pid = self.child.id().cast_signed();
+            std::thread::spawn(move || {
+                while continue_nsenter(pid) {
+                    std::thread::sleep(Duration::from_millis(20));
+                }
+            });
         }
     }
+}
+
+/// nsenter stops itself where its child was stopped, and would not see that one killed before it went on.
+/// Whether it is there.
+fn continue_nsenter(pid: i32) -> bool {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    if stat.starts_with(&format!("{pid} (nsenter) T")) {
+        let _ = kill(Pid::from_raw(pid), Signal::SIGCONT);
+    }
+    // Nobody waits for it any more: it stays a zombie, and the number its own, until the test ends.
+    !stat.is_empty() && !stat.contains(") Z ")
 }
 
 fn shell_code(status: ExitStatus) -> i32 {
