@@ -75,6 +75,8 @@ pub struct Mirror {
     sent: u64,
     complete: u64,
     waiting: Vec<(Order, Option<File>)>,
+    /// Whether all that is ordered is to be brought over and looked at, and that is not known to have happened.
+    is_finishing: bool,
     /// Bytes of output known to be on the share.
     pub bytes: u64,
     /// The run's folder there, once it exists.
@@ -111,6 +113,7 @@ impl Mirror {
             sent: 0,
             complete: 0,
             waiting: Vec::new(),
+            is_finishing: false,
             bytes: 0,
             folder: resumed,
             failing: None,
@@ -149,14 +152,26 @@ impl Mirror {
         self.order(Order::Stream(name.into()), Some(content));
     }
 
-    /// Asks for everything to be brought over and looked at; [`Mirror::is_complete`] tells when it is.
+    /// Asks for everything to be brought over and looked at; [`Mirror::is_complete`] tells when it is. What is ordered
+    /// before that counts as asked for as well.
     pub fn finish(&mut self) {
-        self.order(Order::Finish, None);
+        self.is_finishing = true;
+        self.order_finish();
+        self.push();
     }
 
     fn order(&mut self, order: Order, content: Option<File>) {
         self.waiting.push((order, content));
+        if self.is_finishing {
+            // The mirror may have said a moment ago that it is complete. It would have no reason to say so again.
+            self.order_finish();
+        }
         self.push();
+    }
+
+    fn order_finish(&mut self) {
+        self.waiting.retain(|(order, _)| !matches!(order, Order::Finish));
+        self.waiting.push((Order::Finish, None));
     }
 
     /// Sends what waits, as far as the mirror takes it.
@@ -247,6 +262,7 @@ impl Mirror {
             Report::Complete { generation, bytes } => {
                 self.log_success(bytes);
                 (self.complete, self.bytes, self.failing) = (generation, bytes, None);
+                self.is_finishing &= !self.is_complete();
                 true
             }
             Report::Looking => true,
@@ -277,5 +293,45 @@ impl Mirror {
     pub fn abandon(&mut self) {
         self.channel = None;
         let _ = nix::sys::signal::kill(self.pid, nix::sys::signal::Signal::SIGKILL);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{fs, time::Duration};
+
+    #[test]
+    fn what_is_ordered_while_the_end_of_the_copy_is_on_its_way_to_us_is_looked_at_too() {
+        let share = tempfile::tempdir().unwrap();
+        let spool = tempfile::NamedTempFile::new().unwrap();
+        let target = Target {
+            share: share.path().into(),
+            name: "ci-1".into(),
+            word: "creation".into(),
+            stamp: "S".into(),
+            resume: None,
+            user: None,
+            ground: Ground::Any,
+        };
+        let mut mirror = Mirror::start(target, spool.reopen().unwrap(), Bell::new().unwrap()).unwrap().silent();
+        mirror.finish();
+        let document = || descriptors::memory_file(c"document", b"content").unwrap();
+        mirror.document("first", document());
+        let folder = share.path().join("Logs/ci-1/creation/S");
+        let wait_for = |what: &mut dyn FnMut() -> bool| {
+            let began = Instant::now();
+            while !what() {
+                assert!(began.elapsed() < Duration::from_secs(60));
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        };
+        wait_for(&mut || folder.join("first").exists());
+        // By now it has most likely said that it is complete, and we have not heard it.
+        std::thread::sleep(Duration::from_millis(200));
+        mirror.document("second", document());
+        wait_for(&mut || mirror.pump() && mirror.is_complete());
+        assert_eq!(fs::read(folder.join("second")).unwrap(), b"content");
+        mirror.abandon();
     }
 }
