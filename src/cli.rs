@@ -12,8 +12,7 @@ use clap::{
 use crate::{
     check::Format,
     request::PartialIdentity,
-    run::job::Leftovers,
-    settings::{self, Given, StepsMode},
+    settings::{self, Given, Leftovers, StepsMode},
 };
 
 /// Runs the setup scripts of an Azure Machine Learning compute instance, and tells how they ended.

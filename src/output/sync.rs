@@ -21,6 +21,7 @@ use crate::{
     log, page,
     record::{
         Outcome,
+        names::DETAILS,
         outcome::{self, Instance, ScriptKind},
         state::{Durability, RunDir, StateDir, to_json},
     },
@@ -191,7 +192,7 @@ fn try_bring_over(
             mirror.document("outcome.json", file);
         }
         if let Some(page) = page::keep::for_share(Some(run), outcome, settings.redaction) {
-            mirror.document(page::DETAILS, page);
+            mirror.document(DETAILS, page);
         }
         if let Some(list) = page::keep::list_for_share(run, outcome) {
             mirror.list(list);

@@ -6,6 +6,8 @@
 
 use std::fmt::{self, Display, Write};
 
+use crate::record::names::{DETAILS, INDEX};
+
 /// A page, or a piece of one, while it is written.
 #[derive(Debug, Default)]
 pub struct Html(String);
@@ -85,8 +87,8 @@ impl Html {
             Href::Line(line) => self.attribute("href", &format_args!("#L{line}")),
             Href::Part(id) => self.attribute("href", &format_args!("#{id}")),
             Href::Beside(name) => self.attribute("href", &name),
-            Href::Runs => self.attribute("href", &format_args!("../../{}", super::INDEX)),
-            Href::Below(Below(path)) => self.attribute("href", &format_args!("{path}/{}", super::DETAILS)),
+            Href::Runs => self.attribute("href", &format_args!("../../{INDEX}")),
+            Href::Below(Below(path)) => self.attribute("href", &format_args!("{path}/{DETAILS}")),
         }
         if !class.is_empty() {
             self.attribute("class", &class);

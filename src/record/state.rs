@@ -25,11 +25,11 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Outcome,
+    names::{DETAILS, INDEX},
     steps::{STEPS, StepList},
 };
 use crate::{
     error::{Code, Error, Result},
-    page::{DETAILS, INDEX},
     sys::aside::{self, Answer},
 };
 

@@ -162,5 +162,5 @@ fn read_outcome(mut file: File) -> Option<Outcome> {
 /// Where not even the outcome could be handed over, the least that can be said.
 fn lost(run: &crate::record::state::RunDir) -> Outcome {
     let error = internal("the supervisor handed no outcome over", std::io::Error::other("see the state directory"));
-    super::refuse::outcome_of(&error, super::prepare::blank(run.id(), None, None))
+    super::refuse::outcome_of(&error, Outcome::blank(run.id(), None, None))
 }

@@ -8,7 +8,7 @@ use std::{
 
 use super::environment::{self, Environment};
 use crate::{
-    error::{one_line, reason},
+    error::reason,
     record::{
         outcome::{self, FailedCommand, Outcome},
         state::timestamp_micros,
@@ -255,32 +255,6 @@ impl Running {
     fn current(&self) -> Option<Step> {
         self.at_deadline.clone().or_else(|| self.recorder.current())
     }
-}
-
-/// Where a command stands and how it begins: `line 42 of the script, line 7 of the azureuser block`, `` `pip …` ``.
-pub fn place_and_name(line: u32, block: Option<&outcome::Block>, command: &str) -> (String, String) {
-    let place = match block {
-        Some(block) => format!("line {line} of the script, line {} of the {} block", block.line, block.user),
-        None => format!("line {line} of the script"),
-    };
-    let mut lines = command.lines();
-    let more = if lines.clone().count() > 1 { " …" } else { "" };
-    (place, format!("`{}{more}`", one_line(lines.next().unwrap_or_default())))
-}
-
-/// One warning that names the commands a successful script passed over.
-pub fn silent_failures(outcome: &Outcome) -> Option<Warning> {
-    let first = outcome.failed_commands.first()?;
-    let (place, name) = place_and_name(first.line, first.block.as_ref(), &first.command);
-    let more = match outcome.failed_command_count {
-        0 | 1 => String::new(),
-        count => format!(", and {} more", count - 1),
-    };
-    Some(Warning::new(
-        "failed-commands",
-        format!("the script succeeded although {name} failed with {} in {place}{more}", first.exit_code),
-        "put `set -e` at the top of the script and of the block, or handle the failure with `||`",
-    ))
 }
 
 fn listed(count: u64, steps: &[Step], running: Option<&Step>) -> StepList {
