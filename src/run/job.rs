@@ -18,7 +18,7 @@ use crate::{
         history::{self, History},
         outcome::Outcome,
         redaction::Redaction,
-        state::RunDir,
+        state::{RunDir, is_run_id},
     },
     request::SharePath,
     script::share::Share,
@@ -100,5 +100,46 @@ pub fn leaf_name(started: &history::Started) -> String {
     format!("{LEAF_PREFIX}{}", started.token)
 }
 
-/// How the names of all our cgroups begin.
-pub const LEAF_PREFIX: &str = "ci-setup-";
+/// Whether that is the name of a run's leaf, of any state directory. Others may call a unit or a cgroup of theirs
+/// `ci-setup-something`.
+pub fn is_leaf_name(name: &str) -> bool {
+    let token = name.strip_prefix(LEAF_PREFIX).and_then(|token| token.split_once('.'));
+    token.is_some_and(|(run, word)| {
+        is_run_id(run) && word.len() == 8 && word.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+const LEAF_PREFIX: &str = "ci-setup-";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_leaf_of_a_run_is_taken_for_one() {
+        let token = "creation-20261121T205957Z.0a1b2c3d".to_owned();
+        let (run_id, boot_id, at) = Default::default();
+        assert!(is_leaf_name(&leaf_name(&history::Started { run_id, boot_id, token, at })));
+        for name in ["ci-setup-startup-20261121T205957Z.01234567", "ci-setup-creation-20261121T205957Z-12.89abcdef"] {
+            assert!(is_leaf_name(name), "{name}");
+        }
+        for name in [
+            "ci-setup-",
+            "ci-setup-foo",
+            "ci-setup-agent-tests",
+            "ci-setup-agent.service",
+            "ci-setup-foo.01234567",
+            "ci-setup-creation.01234567",
+            "ci-setup-creation-20261121T205957Z",
+            "ci-setup-creation-20261121T205957Z.",
+            "ci-setup-creation-20261121T205957Z.scope",
+            "ci-setup-creation-20261121T205957Z.0123456",
+            "ci-setup-creation-20261121T205957Z.0123456g",
+            "ci-setup-creation-20261121T205957Z.0123456A",
+            "ci-setup-creation-20261121T205957Z.01234567.scope",
+            "my-ci-setup-creation-20261121T205957Z.01234567",
+        ] {
+            assert!(!is_leaf_name(name), "{name}");
+        }
+    }
+}

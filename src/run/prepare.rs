@@ -340,5 +340,5 @@ fn timeout_of(timeout: &Timeout) -> outcome::Timeout {
 fn random_word() -> String {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
     let word: String = text.chars().filter(char::is_ascii_hexdigit).take(8).collect();
-    if word.is_empty() { std::process::id().to_string() } else { word }
+    if word.is_empty() { format!("{:08x}", std::process::id()) } else { word }
 }
