@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::{
-    mirror::{Ground, Mirror, Target},
+    mirror::{Mirror, Target},
     spool::TAIL,
     tail,
 };
@@ -26,7 +26,7 @@ use crate::{
         state::{Durability, RunDir, StateDir, to_json},
     },
     request::PartialIdentity,
-    script::share::Share,
+    script::share::{Ground, Share},
     settings::Settings,
     show,
     sys::{bell::Bell, descriptors::memory_file, users::User},

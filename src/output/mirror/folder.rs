@@ -23,6 +23,7 @@ use nix::{
 
 use crate::{
     record::names::GENERATOR,
+    script::share::Ground,
     sys::users::{self, User},
 };
 
@@ -43,18 +44,6 @@ pub struct Target {
     pub user: Option<User>,
     /// What counts as the share.
     pub ground: Ground,
-}
-
-/// What a folder must be to count as the share. While the share is not mounted its place is an ordinary
-/// folder, and a copy there would be on the local disk.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Ground {
-    /// Any folder: somebody named it.
-    Any,
-    /// One that holds something, or a mount.
-    NotBare,
-    /// A mount: it was one before.
-    Mount,
 }
 
 /// An open folder of the run on the share.

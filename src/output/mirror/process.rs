@@ -12,7 +12,7 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use super::{
     Order, Report,
     documents::{Documents, Place},
-    folder::{Above, Folder, Ground, Rights, Target, is_blocked},
+    folder::{Above, Folder, Rights, Target, is_blocked},
     pace::{Backoff, Pace},
     stream::{Stream, Want},
 };
@@ -20,6 +20,7 @@ use crate::{
     error::reason,
     record::names::INDEX,
     request::Warning,
+    script::share::Ground,
     sys::{
         bell::Bell,
         channel::{Channel, Received, Sent},
