@@ -10,10 +10,8 @@ use clap::{
 };
 
 use crate::{
-    check::Format,
     request::PartialIdentity,
-    run::job::Leftovers,
-    settings::{self, Given, StepsMode},
+    settings::{self, Given, Leftovers, StepsMode},
 };
 
 /// Runs the setup scripts of an Azure Machine Learning compute instance, and tells how they ended.
@@ -438,6 +436,18 @@ pub struct CheckArgs {
     /// Tell what shellcheck finds as well
     #[arg(long)]
     pub shellcheck: bool,
+}
+
+/// How findings are printed.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, ValueEnum)]
+pub enum Format {
+    /// `file:line:column: error: text [rule]`, then `hint: …`
+    #[default]
+    Text,
+    /// One JSON document
+    Json,
+    /// Annotations of a GitHub workflow
+    Github,
 }
 
 impl CheckArgs {

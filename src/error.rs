@@ -95,9 +95,15 @@ pub fn reason(error: &impl fmt::Display) -> String {
     before.chars().chain(first).chain(rest).collect()
 }
 
-/// Line ends and other control characters made visible: names come from requests and file systems.
+/// Line ends and whatever else moves text instead of being some made visible: names come from requests and file systems.
 pub fn one_line(text: &str) -> String {
-    text.chars().flat_map(|c| if c.is_control() { c.escape_default().collect() } else { vec![c] }).collect()
+    let is_shown = |c: char| c.is_control() || turns_text_around(c);
+    text.chars().flat_map(|c| if is_shown(c) { c.escape_default().collect() } else { vec![c] }).collect()
+}
+
+/// Unicode's marks of direction ("Trojan source"): with them a line reads differently from what it says.
+pub fn turns_text_around(c: char) -> bool {
+    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 /// Declares [`Code`] with one documented row for each error.
@@ -234,6 +240,18 @@ mod tests {
         assert_eq!(reason(&format!("cannot open `A`: {system}")), "cannot open `A`: no such file or directory");
         for own in ["UTF-8 is meant", "A (os error x)"] {
             assert_eq!(reason(&own), own);
+        }
+    }
+
+    #[test]
+    fn a_name_stays_on_its_line_and_reads_as_it_says() {
+        assert_eq!(one_line("a\r\n\u{1b}[2J\u{9b}"), r"a\r\n\u{1b}[2J\u{9b}");
+        assert_eq!(one_line("evil\u{202e}hs.txt\u{2069}\u{200f}"), r"evil\u{202e}hs.txt\u{2069}\u{200f}");
+        for own in ["grün 自動 🎉", "\u{5e9}\u{5dc}\u{5d5}\u{5dd}", "\u{1f469}\u{200d}\u{1f4bb}", "it's \\"] {
+            assert_eq!(one_line(own), own);
+        }
+        for c in (0..0x0011_0000).filter_map(char::from_u32).filter(|c| turns_text_around(*c)) {
+            assert_eq!(one_line(&c.to_string()), format!("\\u{{{:x}}}", u32::from(c)));
         }
     }
 }

@@ -13,8 +13,8 @@ use serde::Deserialize;
 
 use crate::{
     error::{Code, Error, Result},
+    record::redaction::Redaction,
     request::{PartialIdentity, is_zero, parse_duration},
-    run::job::{Leftovers, Redaction},
 };
 
 /// Where the package keeps the config file.
@@ -65,6 +65,26 @@ pub enum StepsMode {
     Hook,
     /// Not at all.
     Off,
+}
+
+/// What becomes of processes that a script leaves behind.
+#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Leftovers {
+    /// They live on, and what they write is recorded.
+    Keep,
+    /// They are ended as at a timeout, but with at most 0.3 s of grace.
+    Kill,
+}
+
+impl Leftovers {
+    /// As people write it.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Keep => "keep",
+            Self::Kill => "kill",
+        }
+    }
 }
 
 /// What options and environment may settle; the rest is up to the config file and the defaults.

@@ -29,7 +29,6 @@ use crate::show;
 use document::{Asked, Checked};
 pub use finding::RULES;
 use finding::Severity;
-pub use report::Format;
 use report::Report;
 use script::{Role, Wanted};
 

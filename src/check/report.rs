@@ -4,20 +4,9 @@ use serde::Serialize;
 
 use super::finding::{Finding, Severity};
 use super::schedule::Explained;
+use crate::cli::Format;
 use crate::error::one_line;
 use crate::request::Position;
-
-/// How findings are printed.
-#[derive(Clone, Copy, Debug, Default, Eq, PartialEq, clap::ValueEnum)]
-pub enum Format {
-    /// `file:line:column: error: text [rule]`, then `hint: …`
-    #[default]
-    Text,
-    /// One JSON document
-    Json,
-    /// Annotations of a GitHub workflow
-    Github,
-}
 
 /// Everything that one call found.
 #[derive(Debug, Default)]

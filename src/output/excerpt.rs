@@ -5,7 +5,7 @@ use std::{fs::File, ops::Range, os::unix::fs::FileExt, path::Path, time::SystemT
 
 use super::{
     spool::{LOG, TAIL},
-    tail::GROWING_TAIL,
+    tail::{GROWING_TAIL, Mark},
     times::{TIMES, came_between},
 };
 
@@ -21,10 +21,7 @@ pub struct Excerpts {
 #[derive(Debug)]
 struct Tail {
     file: File,
-    /// What stands before its bytes.
-    mark: u64,
-    /// Bytes between the end of the log and its first one.
-    missing: u64,
+    mark: Mark,
 }
 
 /// A piece of the output.
@@ -40,8 +37,9 @@ impl Excerpts {
     /// Opens what is there of a run's output.
     pub fn open(folder: &Path) -> Self {
         let open = |name: &str| File::open(folder.join(name)).ok();
-        let growing = open(GROWING_TAIL).map(|file| Tail { file, mark: 0, missing: 0 });
-        let tail = growing.or_else(|| open(TAIL).map(Tail::settled));
+        let growing = open(GROWING_TAIL).map(|file| Tail { file, mark: Mark::default() });
+        let tail =
+            growing.or_else(|| open(TAIL).map(|file| Tail { mark: Mark::read(&file).unwrap_or_default(), file }));
         Self { log: open(LOG), tail, times: open(TIMES) }
     }
 
@@ -64,25 +62,8 @@ impl Excerpts {
             return Some(ending(log, to, most, from));
         }
         let tail = self.tail.as_ref()?;
-        let place = |offset: u64| (offset.saturating_sub(logged)).checked_sub(tail.missing).map(|at| at + tail.mark);
-        Some(ending(&tail.file, place(to)?, most, place(from).unwrap_or(tail.mark)))
-    }
-}
-
-impl Tail {
-    /// One in its lasting form, which begins with a line that says how much is missing.
-    fn settled(file: File) -> Self {
-        let mut start = [0; 200];
-        let got = file.read_at(&mut start, 0).unwrap_or(0);
-        let text = String::from_utf8_lossy(&start[..got]);
-        let marked = text.strip_prefix("[ci-setup-agent] ").and_then(|rest| {
-            let (number, rest) = rest.split_once(' ')?;
-            rest.starts_with("bytes left out here").then(|| number.parse().ok())?
-        });
-        match (marked, text.find('\n')) {
-            (Some(missing), Some(end)) => Self { file, mark: end as u64 + 1, missing },
-            _ => Self { file, mark: 0, missing: 0 },
-        }
+        let place = |offset: u64| tail.mark.place_of(offset.saturating_sub(logged));
+        Some(ending(&tail.file, place(to)?, most, place(from).unwrap_or(tail.mark.length)))
     }
 }
 

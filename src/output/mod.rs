@@ -5,5 +5,5 @@ pub mod mirror;
 pub mod passthrough;
 pub mod spool;
 pub mod sync;
-mod tail;
+pub mod tail;
 pub mod times;

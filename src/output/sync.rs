@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
 use super::{
-    mirror::{Ground, Mirror, Target},
+    mirror::{Mirror, Target},
     spool::TAIL,
     tail,
 };
@@ -21,11 +21,12 @@ use crate::{
     log, page,
     record::{
         Outcome,
+        names::DETAILS,
         outcome::{self, Instance, ScriptKind},
         state::{Durability, RunDir, StateDir, to_json},
     },
     request::PartialIdentity,
-    script::share::Share,
+    script::share::{Ground, Share},
     settings::Settings,
     show,
     sys::{bell::Bell, descriptors::memory_file, users::User},
@@ -191,7 +192,7 @@ fn try_bring_over(
             mirror.document("outcome.json", file);
         }
         if let Some(page) = page::keep::for_share(Some(run), outcome, settings.redaction) {
-            mirror.document(page::DETAILS, page);
+            mirror.document(DETAILS, page);
         }
         if let Some(list) = page::keep::list_for_share(run, outcome) {
             mirror.list(list);

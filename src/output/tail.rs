@@ -3,7 +3,7 @@
 use std::{
     fs::{self, File},
     io::{self, Read, Write},
-    os::unix::fs::MetadataExt,
+    os::unix::fs::{FileExt, MetadataExt},
 };
 
 use nix::{
@@ -56,6 +56,53 @@ impl Tail {
     }
 }
 
+/// The line in front of a tail in its lasting form, and with it where the tail's bytes stand in the stream.
+#[derive(Clone, Copy, Debug, Default, Eq, PartialEq)]
+pub struct Mark {
+    /// Bytes of the line. While the tail grows, and where nothing is missing, there is none.
+    pub length: u64,
+    /// Bytes of the stream between the end of `output.log` and the first one in the tail.
+    missing: u64,
+}
+
+impl Mark {
+    /// Looks at the beginning of a tail. A line of the script's that only resembles the agent's is none.
+    ///
+    /// # Errors
+    /// Those of the disk.
+    pub fn read(tail: &File) -> io::Result<Self> {
+        let mut begin = [0; 200];
+        let got = tail.read_at(&mut begin, 0)?;
+        let text = String::from_utf8_lossy(&begin[..got]);
+        let missing = text.strip_prefix(AGENT).and_then(|rest| rest.split_once(LEFT_OUT)?.0.parse().ok());
+        Ok(match (missing, text.find('\n')) {
+            (Some(missing), Some(end)) => Self { length: end as u64 + 1, missing },
+            _ => Self::default(),
+        })
+    }
+
+    fn line(missing: u64) -> String {
+        match missing {
+            0 => String::new(),
+            _ => format!("{AGENT}{missing}{LEFT_OUT}: the output is longer than --output-limit\n"),
+        }
+    }
+
+    /// Where in the tail the byte of the stream stands that comes so many behind the end of `output.log`; `None` for
+    /// one that was left out.
+    pub fn place_of(self, behind: u64) -> Option<u64> {
+        behind.checked_sub(self.missing).map(|at| at + self.length)
+    }
+
+    /// How many bytes of the stream come between the end of `output.log` and what stands at that place in the tail.
+    pub fn behind(self, place: u64) -> u64 {
+        self.missing + place.saturating_sub(self.length)
+    }
+}
+
+const AGENT: &str = "[ci-setup-agent] ";
+const LEFT_OUT: &str = " bytes left out here";
+
 /// Whether somebody may go on writing to a tail.
 #[derive(Clone, Copy, Debug, Eq, PartialEq)]
 pub(super) enum Writers {
@@ -81,10 +128,7 @@ pub(super) fn last_form(
     }
     let new = run.file("output.tail.log.new");
     let mut file = private(&new).create(true).truncate(true).open(&new)?;
-    let mark = match missing {
-        0 => String::new(),
-        _ => format!("[ci-setup-agent] {missing} bytes left out here: the output is longer than --output-limit\n"),
-    };
+    let mark = Mark::line(missing);
     let mut write = || -> io::Result<()> {
         file.write_all(mark.as_bytes())?;
         let mut from = missing.cast_signed();
@@ -128,5 +172,42 @@ pub fn settled(run: &RunDir) -> io::Result<(File, Option<File>)> {
     match File::open(run.file(TAIL)) {
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((log, None)),
         result => Ok((log, Some(result?))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mark_of(content: &str) -> Mark {
+        let mut file = tempfile::tempfile().unwrap();
+        file.write_all(content.as_bytes()).unwrap();
+        Mark::read(&file).unwrap()
+    }
+
+    #[test]
+    fn the_line_in_front_tells_where_in_the_stream_a_tail_begins() {
+        let line = Mark::line(90);
+        let mark = mark_of(&format!("{line}last\n"));
+        assert_eq!(mark, Mark { length: line.len() as u64, missing: 90 });
+        assert_eq!([0, 89].map(|behind| mark.place_of(behind)), [None, None]);
+        for behind in [90, 91, 1000] {
+            assert_eq!(mark.place_of(behind).map(|place| mark.behind(place)), Some(behind));
+        }
+        assert_eq!([0, mark.length].map(|place| mark.behind(place)), [90, 90], "the line stands for what is missing");
+    }
+
+    #[test]
+    fn what_only_resembles_that_line_is_the_scripts() {
+        for content in [
+            "",
+            "last\n",
+            "[ci-setup-agent] hello\n",
+            "[ci-setup-agent] 90 bytes lost here: the disk failed\n",
+            "[ci-setup-agent] many bytes left out here\n",
+            "[ci-setup-agent] 90 bytes left out here: no end",
+        ] {
+            assert_eq!(mark_of(content), Mark::default(), "{content}");
+        }
     }
 }

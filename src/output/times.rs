@@ -104,14 +104,6 @@ impl Times {
     }
 }
 
-/// The arrivals of a run's output, in the order of their bytes.
-///
-/// # Errors
-/// Those of the disk; `NotFound` where the run has no such file.
-pub fn arrivals(folder: &Path) -> io::Result<Vec<Arrival>> {
-    Arrivals::open(folder).map(|arrivals| arrivals.list)
-}
-
 /// The arrivals of a run's output while they become more.
 #[derive(Debug)]
 pub struct Arrivals {
@@ -125,7 +117,7 @@ impl Arrivals {
     /// Those of a run, up to now.
     ///
     /// # Errors
-    /// As for [`arrivals`].
+    /// Those of the disk; `NotFound` where the run has no such file.
     pub fn open(folder: &Path) -> io::Result<Self> {
         let mut arrivals = Self { file: File::open(folder.join(TIMES))?, read: 0, list: Vec::new() };
         arrivals.refresh()?;
@@ -221,13 +213,17 @@ mod tests {
         (folder, run, times)
     }
 
+    fn arrivals(run: &RunDir) -> Vec<Arrival> {
+        Arrivals::open(run.path()).unwrap().list
+    }
+
     #[test]
     fn each_piece_has_its_time() {
         let (_folder, run, mut times) = times();
         for (millis, bytes) in [(0, 10), (1, 20), (500, 25)] {
             times.note_at(Arrival { at: at(millis), bytes });
         }
-        let arrivals = arrivals(run.path()).unwrap();
+        let arrivals = arrivals(&run);
         assert_eq!(arrivals.iter().map(|arrival| arrival.bytes).collect::<Vec<_>>(), [10, 20, 25]);
         assert_eq!(arrivals[2].at, at(500));
         assert_eq!([0, 1, 2, 500, 501].map(|millis| bytes_before(&arrivals, at(millis))), [0, 10, 20, 20, 25]);
@@ -242,7 +238,7 @@ mod tests {
         // A pause, in the middle of one of ours.
         times.note_at(Arrival { at: at(900_000), bytes: 100_001 });
         times.flush();
-        let arrivals = arrivals(run.path()).unwrap();
+        let arrivals = arrivals(&run);
         assert!(arrivals.len() < 20_000, "{}", arrivals.len());
         let last = arrivals[arrivals.len() - 2];
         assert_eq!((last.at, last.bytes), (at(99_999), 100_000));
@@ -255,7 +251,7 @@ mod tests {
         times.count = 20_000;
         times.note_at(Arrival { at: at(900_000), bytes: 1 });
         times.note_at(Arrival { at: at(0), bytes: 2 });
-        assert_eq!(arrivals(run.path()).unwrap().len(), 2);
+        assert_eq!(arrivals(&run).len(), 2);
     }
 
     #[test]
@@ -265,6 +261,6 @@ mod tests {
         drop(times);
         let mut file = File::options().append(true).open(run.file(TIMES)).unwrap();
         file.write_all(&[1; 7]).unwrap();
-        assert_eq!(arrivals(run.path()).unwrap().len(), 1);
+        assert_eq!(arrivals(&run).len(), 1);
     }
 }

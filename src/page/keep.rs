@@ -6,9 +6,9 @@ use super::{Audience, View, details, index};
 use crate::{
     record::{
         outcome::Outcome,
+        redaction::Redaction,
         state::{RunDir, StateDir},
     },
-    run::job::Redaction,
     sys::descriptors::memory_file,
 };
 

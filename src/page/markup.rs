@@ -6,6 +6,11 @@
 
 use std::fmt::{self, Display, Write};
 
+use crate::{
+    error::turns_text_around,
+    record::names::{DETAILS, INDEX},
+};
+
 /// A page, or a piece of one, while it is written.
 #[derive(Debug, Default)]
 pub struct Html(String);
@@ -85,8 +90,8 @@ impl Html {
             Href::Line(line) => self.attribute("href", &format_args!("#L{line}")),
             Href::Part(id) => self.attribute("href", &format_args!("#{id}")),
             Href::Beside(name) => self.attribute("href", &name),
-            Href::Runs => self.attribute("href", &format_args!("../../{}", super::INDEX)),
-            Href::Below(Below(path)) => self.attribute("href", &format_args!("{path}/{}", super::DETAILS)),
+            Href::Runs => self.attribute("href", &format_args!("../../{INDEX}")),
+            Href::Below(Below(path)) => self.attribute("href", &format_args!("{path}/{DETAILS}")),
         }
         if !class.is_empty() {
             self.attribute("class", &class);
@@ -174,6 +179,7 @@ fn instead_of(c: char, place: Where) -> Option<Instead> {
         '\0'..='\u{1f}' | '\u{7f}' => Instead::Number,
         // C1 controls, which HTML reads as Windows-1252.
         '\u{80}'..='\u{9f}' => Instead::Number,
+        c if turns_text_around(c) => Instead::Number,
         // What cannot be seen: soft hyphen, Mongolian vowel separator, zero width space, word joiner and the
         // like, byte order mark, interlinear annotations, tags. The joiners of emoji and of Indic scripts stay.
         '\u{ad}' | '\u{180e}' | '\u{200b}' | '\u{2060}'..='\u{2065}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' => {
@@ -182,8 +188,8 @@ fn instead_of(c: char, place: Where) -> Option<Instead> {
         '\u{e0000}'..='\u{e0fff}' => Instead::Number,
         // Line and paragraph separators.
         '\u{2028}' | '\u{2029}' => Instead::Number,
-        // What changes the direction of the text around it ("Trojan source").
-        '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{206f}' => Instead::Number,
+        // How the digits and letters before them were once shaped; deprecated.
+        '\u{206a}'..='\u{206f}' => Instead::Number,
         // Noncharacters, which HTML does not allow.
         '\u{fdd0}'..='\u{fdef}' => Instead::Number,
         c if u32::from(c) & 0xfffe == 0xfffe => Instead::Number,

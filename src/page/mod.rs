@@ -26,16 +26,7 @@ use self::{
     markup::{Href, Html},
     words::{Clipped, state_class},
 };
-use crate::record::outcome::Outcome;
-
-/// The name of a run's page, in its folder here and on the share.
-pub const DETAILS: &str = "details.html";
-
-/// The name of the list of runs: in the state directory, and in `Logs/<name>` on the share.
-pub const INDEX: &str = "index.html";
-
-/// What the first bytes of each page hold: only a file that has it is replaced on the share.
-pub const GENERATOR: &str = "<meta name=\"generator\" content=\"ci-setup-agent\">";
+use crate::record::{names::GENERATOR, outcome::Outcome};
 
 /// How often a page of a run that is not over is loaded again, in seconds.
 const REFRESH: u32 = 30;

@@ -20,11 +20,12 @@ use crate::{
         outcome::{
             Block, ErrorReport, Instance, Mirror, Process, ScriptKind, Source, SourceKind, State, Step, Timeout,
         },
+        redaction::Redaction,
         state::{RunDir, StateDir, timestamp, timestamp_micros},
         steps::{RecordedStep, StepList},
+        words::place_and_name,
     },
     request::{Identity, Warning},
-    run::{job::Redaction, prepare::blank, recording::place_and_name},
 };
 
 const SHARE: Audience = Audience::Share(Redaction { shows_script: true, shows_arguments: true });
@@ -48,7 +49,7 @@ fn bench(state: State) -> Bench {
     let run = StateDir::open(folder.path()).unwrap().create_run("creation", start).unwrap();
     let identity = Identity::new("rg", "wks", "ci-1").unwrap();
     let instance = Instance { identity, user: "azureuser".into() };
-    let mut outcome = blank(run.id(), Some(ScriptKind::CreationScript), Some(instance));
+    let mut outcome = Outcome::blank(run.id(), Some(ScriptKind::CreationScript), Some(instance));
     outcome.state = state;
     outcome.started_at = timestamp(start);
     outcome.elapsed_seconds = state.is_final().then_some(100.0);
@@ -363,7 +364,7 @@ fn the_list_leads_to_the_pages_of_this_instance_newest_first() {
         let run = state.create_run("startup", bench.start + Duration::from_secs(seconds)).unwrap();
         let identity = Identity::new("rg", "wks", name).unwrap();
         let mut outcome =
-            blank(run.id(), Some(ScriptKind::StartupScript), Some(Instance { identity, user: "u".into() }));
+            Outcome::blank(run.id(), Some(ScriptKind::StartupScript), Some(Instance { identity, user: "u".into() }));
         outcome.state = State::Succeeded;
         let stamp = run.stamp().unwrap();
         outcome.output.mirror_path = Some(if seconds == 10 {

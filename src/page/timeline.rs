@@ -7,10 +7,7 @@ use super::{
     view::View,
     words::{Clipped, command, counted, offset, place, span},
 };
-use crate::{
-    record::{outcome::State, steps::RecordedStep},
-    run::ending::human,
-};
+use crate::record::{outcome::State, steps::RecordedStep, words::human};
 
 /// How many rows the table has at the most, those for many steps at once not counted.
 const MOST_ROWS: usize = 60;

@@ -11,8 +11,8 @@ use crate::{
     record::{
         outcome::{Mirror, Outcome, SourceKind, State},
         steps::RecordedStep,
+        words::human,
     },
-    run::ending::human,
 };
 
 /// The longest message or hint that is shown whole, characters.

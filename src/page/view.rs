@@ -10,10 +10,10 @@ use crate::{
     output::excerpt::Excerpts,
     record::{
         outcome::{Outcome, State},
+        redaction::Redaction,
         state::RunDir,
         steps::{RecordedStep, StepList},
     },
-    run::job::Redaction,
 };
 
 /// For whom a page is made.

@@ -6,13 +6,11 @@ use std::{
 };
 
 use super::markup::{Href, Html};
-use crate::{
-    record::{
-        outcome::{Block, Outcome, ScriptKind, State},
-        state::timestamp,
-        steps::RecordedStep,
-    },
-    run::ending::human,
+use crate::record::{
+    outcome::{Block, Outcome, ScriptKind, State},
+    state::timestamp,
+    steps::RecordedStep,
+    words::human,
 };
 
 /// A text of at most so many characters; what is longer ends in `…`.

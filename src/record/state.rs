@@ -25,11 +25,12 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use super::{
     Outcome,
+    names::{DETAILS, INDEX},
+    outcome::ScriptKind,
     steps::{STEPS, StepList},
 };
 use crate::{
     error::{Code, Error, Result},
-    page::{DETAILS, INDEX},
     sys::aside::{self, Answer},
 };
 
@@ -315,6 +316,22 @@ pub fn to_json(document: &impl Serialize) -> Vec<u8> {
     text
 }
 
+/// Whether that is the id of a creation or a startup script's run, as [`StateDir::create_run`] makes them.
+pub fn is_run_id(text: &str) -> bool {
+    let Some((word, rest)) = text.split_once('-') else { return false };
+    let (stamp, attempt) = rest.split_once('-').map_or((rest, None), |(stamp, attempt)| (stamp, Some(attempt)));
+    let is_stamp = stamp.len() == 16
+        && stamp.bytes().enumerate().all(|(at, byte)| match at {
+            8 => byte == b'T',
+            15 => byte == b'Z',
+            _ => byte.is_ascii_digit(),
+        });
+    let is_attempt = |text: &str| text.parse::<u32>().is_ok_and(|number| number > 1 && number.to_string() == text);
+    [ScriptKind::CreationScript, ScriptKind::StartupScript].iter().any(|kind| kind.word() == word)
+        && is_stamp
+        && attempt.is_none_or(is_attempt)
+}
+
 /// `20261121T205957Z`.
 pub fn stamp(time: SystemTime) -> String {
     let text = humantime::format_rfc3339_seconds(time).to_string();
@@ -474,6 +491,28 @@ mod tests {
         let ids: Vec<String> =
             (0..3).map(|_| state.create_run("creation", SystemTime::UNIX_EPOCH).unwrap().id).collect();
         assert_eq!(ids, ["creation-19700101T000000Z", "creation-19700101T000000Z-2", "creation-19700101T000000Z-3"]);
+        assert!(ids.iter().all(|id| is_run_id(id)), "{ids:?}");
+    }
+
+    #[test]
+    fn what_only_begins_like_the_id_of_a_run_is_none() {
+        for text in [
+            "",
+            "creation",
+            "creation-",
+            "creation-2026",
+            "agent-20261121T205957Z",
+            "creation-20261121T205957",
+            "creation-20261121T205957Zx",
+            "creation-2026112\u{661}T205957Z",
+            "creation-20261121T205957Z-",
+            "creation-20261121T205957Z-1",
+            "creation-20261121T205957Z-02",
+            "creation-20261121T205957Z-+2",
+            "creation-20261121T205957Z-2-3",
+        ] {
+            assert!(!is_run_id(text), "{text}");
+        }
     }
 
     #[test]

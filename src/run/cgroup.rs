@@ -227,13 +227,13 @@ fn remove_empty(path: &Path) {
     let _ = fs::remove_dir(path);
 }
 
-/// Removes the empty leaves that earlier runs have left below this process's own cgroup. A young one may be
-/// that of an agent with another state directory, who has made it and not yet entered it.
-pub fn sweep(prefix: &str) -> io::Result<()> {
+/// Removes the empty leaves that earlier runs have left below this process's own cgroup; `is_leaf` knows them by their
+/// names. A young one may be that of an agent with another state directory, who has made it and not yet entered it.
+pub fn sweep(is_leaf: impl Fn(&str) -> bool) -> io::Result<()> {
     const YOUNG: Duration = Duration::from_secs(60);
     let Some(own) = own_cgroup() else { return Ok(()) };
     let entries = fs::read_dir(own)?.flatten();
-    for entry in entries.filter(|entry| entry.file_name().to_string_lossy().starts_with(prefix)) {
+    for entry in entries.filter(|entry| entry.file_name().to_str().is_some_and(&is_leaf)) {
         let age = entry.metadata().and_then(|meta| meta.modified()).ok().and_then(|made| made.elapsed().ok());
         if age.is_some_and(|age| age > YOUNG) {
             remove_empty(&entry.path());

@@ -4,10 +4,13 @@ use std::io;
 
 use nix::sys::{signal::Signal, wait::WaitStatus};
 
-use super::recording::place_and_name;
 use crate::{
     error::{Code, Error, one_line, reason},
-    record::outcome::{self, ErrorReport, Outcome, ScriptExit, State},
+    record::{
+        outcome::{self, ErrorReport, Outcome, ScriptExit, State},
+        words::{human, place_and_name},
+    },
+    sys::signals::code_of_signal,
 };
 
 /// Who wants the run to end before its time.
@@ -183,20 +186,6 @@ fn took(outcome: &Outcome) -> String {
     human(outcome.elapsed_seconds.unwrap_or_default())
 }
 
-/// Seconds for people, two units at most.
-pub fn human(seconds: f64) -> String {
-    let seconds = seconds.clamp(0.0, 1e12);
-    if seconds > 0.0 && seconds < 0.1 {
-        return format!("{}ms", (seconds * 1000.0).round());
-    }
-    if seconds < 60.0 {
-        return format!("{}s", (seconds * 10.0).round() / 10.0);
-    }
-    let whole = std::time::Duration::from_secs(seconds.round() as u64);
-    let text = humantime::format_duration(whole).to_string();
-    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
-}
-
 fn script_exit(status: WaitStatus) -> ScriptExit {
     match status {
         WaitStatus::Exited(_, code) => ScriptExit { code: Some(code), signal: None },
@@ -211,30 +200,5 @@ fn code_of(status: WaitStatus) -> u8 {
         WaitStatus::Exited(_, code) => u8::try_from(code & 0xff).unwrap_or(u8::MAX),
         WaitStatus::Signaled(_, signal, _) => code_of_signal(signal),
         _ => Code::Internal.exit_code(),
-    }
-}
-
-/// What a process that died by that signal, or was stopped by it, exits with.
-pub fn code_of_signal(signal: Signal) -> u8 {
-    u8::try_from(128 + signal as i32).unwrap_or(u8::MAX)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_told_as_people_tell_them() {
-        for (seconds, text) in [
-            (0.0, "0s"),
-            (0.04, "40ms"),
-            (3.12, "3.1s"),
-            (59.9, "59.9s"),
-            (90.0, "1m 30s"),
-            (900.2, "15m"),
-            (7322.0, "2h 2m"),
-        ] {
-            assert_eq!(human(seconds), text);
-        }
     }
 }

@@ -22,7 +22,7 @@ use super::{
     board::Board,
     cgroup::{self, Leaf},
     internal,
-    job::{Job, LEAF_PREFIX, Notice, Order, leaf_name},
+    job::{Job, Notice, Order, is_leaf_name, leaf_name},
     recover, supervise,
     terminate::Tree,
 };
@@ -46,7 +46,7 @@ const SLACK: Duration = Duration::from_millis(600);
 /// # Errors
 /// `internal` where no process or descriptor can be had; nothing has run then.
 pub fn execute(context: &Context, mut job: Job, log: File, lock: &mut Option<RunLock>) -> Result<Outcome> {
-    let _ = cgroup::sweep(LEAF_PREFIX);
+    let _ = cgroup::sweep(is_leaf_name);
     // If the supervisor dies, its children fall to this process and not to init.
     nix::sys::prctl::set_child_subreaper(true).map_err(|errno| internal("cannot become a subreaper", errno.into()))?;
     let view = view(context, &mut job, log).map_err(|error| internal("cannot make a descriptor", error))?;
@@ -162,5 +162,5 @@ fn read_outcome(mut file: File) -> Option<Outcome> {
 /// Where not even the outcome could be handed over, the least that can be said.
 fn lost(run: &crate::record::state::RunDir) -> Outcome {
     let error = internal("the supervisor handed no outcome over", std::io::Error::other("see the state directory"));
-    super::refuse::outcome_of(&error, super::prepare::blank(run.id(), None, None))
+    super::refuse::outcome_of(&error, Outcome::blank(run.id(), None, None))
 }

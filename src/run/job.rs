@@ -1,7 +1,6 @@
 //! One run, ready to start, and what its front and its supervisor tell each other.
 
 use std::{
-    borrow::Cow,
     fs::File,
     time::{Duration, Instant},
 };
@@ -10,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::run::{
     board::Board,
-    recording::{Recording, place_and_name, silent_failures},
+    recording::Recording,
     start::{Invocation, OomScore},
 };
 use crate::{
@@ -18,11 +17,12 @@ use crate::{
     record::{
         history::{self, History},
         outcome::Outcome,
-        state::RunDir,
-        steps::StepList,
+        redaction::Redaction,
+        state::{RunDir, is_run_id},
     },
     request::SharePath,
     script::share::Share,
+    settings::Leftovers,
     sys::bell::Bell,
 };
 
@@ -43,26 +43,6 @@ pub enum Notice {
     Concluded(Duration),
     /// The run has ended; the descriptor that comes along holds the outcome.
     Ended,
-}
-
-/// What becomes of processes that a script leaves behind.
-#[derive(Clone, Copy, Debug, Eq, PartialEq, clap::ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Leftovers {
-    /// They live on, and what they write is recorded.
-    Keep,
-    /// They are ended as at a timeout, but with at most 0.3 s of grace.
-    Kill,
-}
-
-impl Leftovers {
-    /// As people write it.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Keep => "keep",
-            Self::Kill => "kill",
-        }
-    }
 }
 
 /// One run, ready to start.
@@ -114,74 +94,52 @@ pub struct Job {
     pub is_root: bool,
 }
 
-/// What the configuration keeps off the share.
-#[derive(Clone, Copy, Debug)]
-pub struct Redaction {
-    /// Whether the share gets the script as it ran.
-    pub shows_script: bool,
-    /// Whether the share gets the arguments.
-    pub shows_arguments: bool,
-}
-
-impl Redaction {
-    /// The outcome as the share gets it: of processes only the names, and of commands too where the script is
-    /// kept back.
-    pub fn of(self, outcome: &Outcome) -> Outcome {
-        let mut public = outcome.clone();
-        if !self.shows_arguments {
-            public.arguments = None;
-        }
-        if !self.shows_script {
-            let failed = public.failed_commands.iter_mut().map(|failed| &mut failed.command);
-            let current = public.steps.current.iter_mut().map(|step| &mut step.command);
-            for command in failed.chain(current) {
-                let shown = program(command);
-                if let Some(error) = &mut public.error {
-                    let name = |command: &str| place_and_name(0, None, command).1;
-                    error.message = error.message.replace(&name(command), &name(&shown));
-                }
-                *command = shown;
-            }
-            if let Some(warning) = silent_failures(&public) {
-                public
-                    .warnings
-                    .iter_mut()
-                    .filter(|old| old.code == warning.code)
-                    .for_each(|old| *old = warning.clone());
-            }
-        }
-        let lists = &mut public.processes;
-        for process in lists.at_deadline.iter_mut().chain(&mut lists.left).chain(&mut lists.unkillable) {
-            let program = process.command.split(' ').next().unwrap_or_default();
-            process.command = program.rsplit('/').next().unwrap_or_default().to_owned();
-        }
-        public
-    }
-
-    /// The steps as the share gets them.
-    pub fn of_steps(self, steps: Cow<'_, StepList>) -> Cow<'_, StepList> {
-        if self.shows_script {
-            return steps;
-        }
-        let mut public = steps.into_owned();
-        public.steps.iter_mut().chain(&mut public.running).for_each(|step| step.command = program(&step.command));
-        Cow::Owned(public)
-    }
-}
-
-/// The name of a command's program; what does not look like one may be a part of anything.
-fn program(command: &str) -> String {
-    let word = command.split_whitespace().next().unwrap_or_default();
-    let name = word.rsplit('/').next().unwrap_or_default();
-    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-' | '+');
-    if !name.is_empty() && name.chars().all(is_name) { name.to_owned() } else { "\u{2026}".into() }
-}
-
 /// The name of a run's scope and cgroup leaf: with the token, since two state directories may make the same
 /// run id.
 pub fn leaf_name(started: &history::Started) -> String {
     format!("{LEAF_PREFIX}{}", started.token)
 }
 
-/// How the names of all our cgroups begin.
-pub const LEAF_PREFIX: &str = "ci-setup-";
+/// Whether that is the name of a run's leaf, of any state directory. Others may call a unit or a cgroup of theirs
+/// `ci-setup-something`.
+pub fn is_leaf_name(name: &str) -> bool {
+    let token = name.strip_prefix(LEAF_PREFIX).and_then(|token| token.split_once('.'));
+    token.is_some_and(|(run, word)| {
+        is_run_id(run) && word.len() == 8 && word.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    })
+}
+
+const LEAF_PREFIX: &str = "ci-setup-";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_the_leaf_of_a_run_is_taken_for_one() {
+        let token = "creation-20261121T205957Z.0a1b2c3d".to_owned();
+        let (run_id, boot_id, at) = Default::default();
+        assert!(is_leaf_name(&leaf_name(&history::Started { run_id, boot_id, token, at })));
+        for name in ["ci-setup-startup-20261121T205957Z.01234567", "ci-setup-creation-20261121T205957Z-12.89abcdef"] {
+            assert!(is_leaf_name(name), "{name}");
+        }
+        for name in [
+            "ci-setup-",
+            "ci-setup-foo",
+            "ci-setup-agent-tests",
+            "ci-setup-agent.service",
+            "ci-setup-foo.01234567",
+            "ci-setup-creation.01234567",
+            "ci-setup-creation-20261121T205957Z",
+            "ci-setup-creation-20261121T205957Z.",
+            "ci-setup-creation-20261121T205957Z.scope",
+            "ci-setup-creation-20261121T205957Z.0123456",
+            "ci-setup-creation-20261121T205957Z.0123456g",
+            "ci-setup-creation-20261121T205957Z.0123456A",
+            "ci-setup-creation-20261121T205957Z.01234567.scope",
+            "my-ci-setup-creation-20261121T205957Z.01234567",
+        ] {
+            assert!(!is_leaf_name(name), "{name}");
+        }
+    }
+}

@@ -58,7 +58,10 @@ use crate::{
     script::share::Share,
     settings::{CONFIG, Config, Given, Settings, trusted},
     show,
-    sys::{signals, users::User},
+    sys::{
+        signals::{self, code_of_signal},
+        users::User,
+    },
 };
 
 /// Where a request waits for the next boot.
@@ -221,8 +224,7 @@ fn read_request(named: Option<&Path>, state: &StateDir, stops: &SignalFd) -> Res
         read_until_stopped(file.take(limit), stops).map_err(cannot)?.ok_or_else(|| {
             let signal = signals::next(stops).map_or(Signal::SIGTERM, |(signal, _)| signal);
             let message = format!("stopped by {signal} while reading the request");
-            Error::new(Code::Stopped, message, "nothing was run; call `run` again")
-                .exiting_with(ending::code_of_signal(signal))
+            Error::new(Code::Stopped, message, "nothing was run; call `run` again").exiting_with(code_of_signal(signal))
         })
     };
     if let Some(path) = named {
@@ -288,7 +290,7 @@ fn lock(context: &Context, call: &Call) -> Result<RunLock> {
 /// Adds to a `stopped` which signal it was that stopped us: the exit code tells.
 fn stopped_by(context: &Context, error: Error) -> Error {
     match signals::next(&context.signals) {
-        Some((signal, _)) if error.code == Code::Stopped => error.exiting_with(ending::code_of_signal(signal)),
+        Some((signal, _)) if error.code == Code::Stopped => error.exiting_with(code_of_signal(signal)),
         _ => error,
     }
 }
@@ -396,7 +398,7 @@ fn recorded(context: &Context, kind: ScriptKind, ended: &Ended) -> Outcome {
     {
         return outcome;
     }
-    let mut outcome = prepare::blank(&ended.run_id, Some(kind), Some(context.instance()));
+    let mut outcome = Outcome::blank(&ended.run_id, Some(kind), Some(context.instance()));
     outcome.boot_id.clone_from(&ended.boot_id);
     outcome.state = ended.state;
     outcome.exit_code = Some(ended.exit_code);
@@ -442,7 +444,7 @@ pub fn listen_to_stops() -> io::Result<SignalFd> {
 
 /// The outcome of a call that was refused before anything about it was known.
 pub fn refusal(error: &Error) -> Outcome {
-    refuse::outcome_of(error, prepare::blank("", None, None))
+    refuse::outcome_of(error, Outcome::blank("", None, None))
 }
 
 fn internal(what: &str, error: io::Error) -> Error {

@@ -10,7 +10,10 @@ use std::{
 use super::{Context, environment};
 use crate::{
     error::{Code, Error, Result, reason},
-    record::state::{Durability, replace},
+    record::{
+        state::{Durability, replace},
+        words::human,
+    },
     request::Warning,
     script::{self, apt},
     show,
@@ -136,7 +139,7 @@ pub(super) fn wait_for_apt(context: &Context, run: &str, text: &[u8]) -> Result<
     let began = std::time::Instant::now();
     let stop = Some(context.signals.as_fd());
     let answer = aside::ask(c"ci-setup:apt", Some(APT_PATIENCE), stop, || (apt::wait_until_free(), None));
-    let waited = super::ending::human(began.elapsed().as_secs_f64());
+    let waited = human(began.elapsed().as_secs_f64());
     match answer {
         Ok(Answer::Done(..)) => Ok(Some(Warning::new(
             "waited-for-apt",

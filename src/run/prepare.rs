@@ -12,7 +12,6 @@ use tracing::{info, warn};
 
 use super::{
     Context,
-    ending::code_of_signal,
     environment::{Environment, Parts},
     front, internal,
     job::Job,
@@ -31,13 +30,17 @@ use crate::{
     record::{
         Outcome,
         history::{History, Started},
-        outcome::{self, Instance, Output, Processes, ScriptKind, SourceKind, State, Steps},
-        state::{Durability, RunDir, RunLock, boot_id, replace, timestamp},
+        outcome::{self, ScriptKind, SourceKind},
+        state::{Durability, RunDir, RunLock, replace, timestamp},
     },
     request::{Request, ScriptRequest, SharePath, Source, Timeout, Warning},
     script::{Checked, Script, share::NotFound},
     settings::StepsMode,
-    sys::{bell::Bell, signals, users::User},
+    sys::{
+        bell::Bell,
+        signals::{self, code_of_signal},
+        users::User,
+    },
 };
 
 /// The inline scripts of a request, checked before anything runs.
@@ -83,9 +86,9 @@ pub fn execute(
 ) -> Outcome {
     let run = match context.state.create_run(kind.word(), SystemTime::now()) {
         Ok(run) => run,
-        Err(error) => return refuse::outcome_of(&error, blank("", Some(kind), Some(context.instance()))),
+        Err(error) => return refuse::outcome_of(&error, Outcome::blank("", Some(kind), Some(context.instance()))),
     };
-    let mut outcome = blank(run.id(), Some(kind), Some(context.instance()));
+    let mut outcome = Outcome::blank(run.id(), Some(kind), Some(context.instance()));
     outcome.source = Some(source_of(&request.source));
     outcome.arguments = Some(request.arguments.clone());
     outcome.timeout = Some(timeout_of(&request.timeout));
@@ -312,34 +315,6 @@ pub fn target(context: &Context, word: &str, run: &RunDir) -> Target {
     }
 }
 
-/// An outcome of which only the beginning is known.
-pub fn blank(run_id: &str, script: Option<ScriptKind>, instance: Option<Instance>) -> Outcome {
-    Outcome {
-        schema_version: outcome::SCHEMA_VERSION,
-        agent_version: env!("CARGO_PKG_VERSION").into(),
-        boot_id: boot_id(),
-        run_id: run_id.into(),
-        script,
-        state: State::Pending,
-        exit_code: None,
-        instance,
-        source: None,
-        arguments: None,
-        timeout: None,
-        started_at: timestamp(SystemTime::now()),
-        ended_at: None,
-        elapsed_seconds: None,
-        script_exit: None,
-        error: None,
-        steps: Steps::default(),
-        failed_commands: Vec::new(),
-        failed_command_count: 0,
-        processes: Processes::default(),
-        output: Output::default(),
-        warnings: Vec::new(),
-    }
-}
-
 fn source_of(source: &Source) -> outcome::Source {
     match source {
         Source::WorkspaceStorage(path) => outcome::Source {
@@ -365,5 +340,5 @@ fn timeout_of(timeout: &Timeout) -> outcome::Timeout {
 fn random_word() -> String {
     let text = std::fs::read_to_string("/proc/sys/kernel/random/uuid").unwrap_or_default();
     let word: String = text.chars().filter(char::is_ascii_hexdigit).take(8).collect();
-    if word.is_empty() { std::process::id().to_string() } else { word }
+    if word.is_empty() { format!("{:08x}", std::process::id()) } else { word }
 }

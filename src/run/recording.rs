@@ -8,7 +8,7 @@ use std::{
 
 use super::environment::{self, Environment};
 use crate::{
-    error::{one_line, reason},
+    error::reason,
     record::{
         outcome::{self, FailedCommand, Outcome},
         state::timestamp_micros,
@@ -210,14 +210,28 @@ impl Recording {
         }
     }
 
-    /// The steps so far, for the run's folder.
-    pub fn list(&self) -> StepList {
+    /// Brings the list of steps up to date, and says whether anything in it is new. As long as no further step has
+    /// ended, only the one that runs is told anew: a chatty script has this asked for all the time.
+    pub fn update(&self, list: &mut StepList) -> bool {
         match self {
-            Self::Off(_) | Self::Starting(_) => StepList::default(),
-            Self::On(running) => {
-                listed(running.recorder.count(), &running.recorder.steps(), running.current().as_ref())
+            Self::Off(_) | Self::Starting(_) => false,
+            Self::On(running) if running.recorder.count() != list.count => {
+                *list = listed(running.recorder.count(), &running.recorder.steps(), running.current().as_ref());
+                true
             }
-            Self::Ended(list) => list.clone(),
+            Self::On(running) => {
+                let current = running.current().as_ref().map(recorded);
+                let is_new = list.running != current;
+                list.running = current;
+                is_new
+            }
+            Self::Ended(all) => {
+                let is_new = list != all;
+                if is_new {
+                    list.clone_from(all);
+                }
+                is_new
+            }
         }
     }
 
@@ -255,32 +269,6 @@ impl Running {
     fn current(&self) -> Option<Step> {
         self.at_deadline.clone().or_else(|| self.recorder.current())
     }
-}
-
-/// Where a command stands and how it begins: `line 42 of the script, line 7 of the azureuser block`, `` `pip …` ``.
-pub fn place_and_name(line: u32, block: Option<&outcome::Block>, command: &str) -> (String, String) {
-    let place = match block {
-        Some(block) => format!("line {line} of the script, line {} of the {} block", block.line, block.user),
-        None => format!("line {line} of the script"),
-    };
-    let mut lines = command.lines();
-    let more = if lines.clone().count() > 1 { " …" } else { "" };
-    (place, format!("`{}{more}`", one_line(lines.next().unwrap_or_default())))
-}
-
-/// One warning that names the commands a successful script passed over.
-pub fn silent_failures(outcome: &Outcome) -> Option<Warning> {
-    let first = outcome.failed_commands.first()?;
-    let (place, name) = place_and_name(first.line, first.block.as_ref(), &first.command);
-    let more = match outcome.failed_command_count {
-        0 | 1 => String::new(),
-        count => format!(", and {} more", count - 1),
-    };
-    Some(Warning::new(
-        "failed-commands",
-        format!("the script succeeded although {name} failed with {} in {place}{more}", first.exit_code),
-        "put `set -e` at the top of the script and of the block, or handle the failure with `||`",
-    ))
 }
 
 fn listed(count: u64, steps: &[Step], running: Option<&Step>) -> StepList {
@@ -326,4 +314,56 @@ fn bash_of(interpreter: &Interpreter) -> Option<PathBuf> {
         return Some(interpreter.program.clone());
     }
     environment::PATH.split(':').map(|folder| Path::new(folder).join("bash")).find(|path| path.exists())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{fs, process::Command};
+
+    use super::*;
+
+    #[test]
+    fn a_list_of_steps_is_brought_up_to_date_while_they_run_and_at_their_end() {
+        let folder = tempfile::tempdir().unwrap();
+        let (script, text) = (folder.path().join("script.sh"), "true\nread -r line\nread -r line\n");
+        fs::write(&script, text).unwrap();
+        let hook = Hook::new(&folder.path().join("steps"), &[nix::unistd::geteuid().as_raw()]).unwrap();
+        let mut bash = Command::new("bash");
+        bash.arg(&script).env(BASH_ENV, hook.variable()).stdin(std::process::Stdio::piped());
+        let mut recording = Recording::on(Recorder::of_hook(hook, text.as_bytes()));
+        let mut bash = bash.spawn().unwrap();
+        recording.follow(bash.id().cast_signed());
+
+        let mut list = StepList::default();
+        let mut follow_to = |recording: &mut Recording, count: u64, line: u32| {
+            let until = Instant::now() + Duration::from_secs(20);
+            loop {
+                recording.pump();
+                let is_new = recording.update(&mut list);
+                let runs = list.running.as_ref().map(|step| step.line);
+                if (list.count, runs) == (count, Some(line)) {
+                    assert!(is_new);
+                    return list.clone();
+                }
+                assert!(Instant::now() < until, "{list:?}");
+                std::thread::sleep(Duration::from_millis(10));
+            }
+        };
+        let before = follow_to(&mut recording, 1, 2);
+        let mut later = before.clone();
+        assert!(recording.update(&mut later));
+        assert_eq!(later.steps, before.steps);
+        let seconds = |list: &StepList| list.running.as_ref().map(|step| step.seconds);
+        assert!(seconds(&later) > seconds(&before), "what runs goes on");
+        std::io::Write::write_all(&mut bash.stdin.as_ref().unwrap(), b"one\n").unwrap();
+        let mut list = follow_to(&mut recording, 2, 3);
+        assert_eq!(list.steps.iter().map(|step| step.line).collect::<Vec<_>>(), [1, 2]);
+
+        drop(bash.stdin.take());
+        bash.wait().unwrap();
+        recording.finish(&mut Outcome::blank("r", None, None), Some(1));
+        assert!(recording.update(&mut list));
+        assert_eq!((list.count, list.steps.len(), &list.running), (3, 3, &None));
+        assert!(!recording.update(&mut list), "nothing more happens");
+    }
 }

@@ -15,7 +15,6 @@ use super::{
     Context,
     cgroup::Leaf,
     job::leaf_name,
-    prepare,
     terminate::{self, Standstill, Tree},
     tree::Seen,
 };
@@ -71,7 +70,7 @@ fn mend(context: &Context, kind: ScriptKind, ended: &Ended) {
     if !run.path().is_dir() || outcome.as_ref().is_some_and(|outcome| outcome.state.is_final()) {
         return;
     }
-    let missing = prepare::blank(run.id(), Some(kind), Some(context.instance()));
+    let missing = Outcome::blank(run.id(), Some(kind), Some(context.instance()));
     mended(&run, ended, outcome.unwrap_or(missing));
 }
 
@@ -100,13 +99,13 @@ fn forget_unbegun(context: &Context) {
     for run in context.state.runs().iter().rev().take(NEWEST) {
         if run.outcome().is_some_and(|outcome| outcome.state == State::Pending) {
             let why = "the agent or the machine went away before the script had started";
-            interrupted_or(run, None, why, prepare::blank(run.id(), None, None));
+            interrupted_or(run, None, why, Outcome::blank(run.id(), None, None));
         }
     }
 }
 
 fn blank_for(context: &Context, kind: ScriptKind, started: &Started) -> Outcome {
-    let mut outcome = prepare::blank(&started.run_id, Some(kind), Some(context.instance()));
+    let mut outcome = Outcome::blank(&started.run_id, Some(kind), Some(context.instance()));
     outcome.boot_id.clone_from(&started.boot_id);
     outcome.started_at.clone_from(&started.at);
     outcome
@@ -158,7 +157,7 @@ fn bury() -> bool {
 /// Writes down that a run was interrupted, and returns its outcome. One of which the history knows the end was not:
 /// only whoever would have told the rest was killed.
 pub(super) fn interrupted(run: &RunDir, history: Option<&History>, why: &str) -> Outcome {
-    let missing = prepare::blank(run.id(), None, None);
+    let missing = Outcome::blank(run.id(), None, None);
     let outcome = run.outcome().unwrap_or_else(|| missing.clone());
     if let Some(Ok(Past::Ended(ended))) = history.map(History::last)
         && ended.run_id == run.id()
@@ -226,7 +225,7 @@ mod tests {
         let (run_id, boot_id, at) = (run.id().to_owned(), boot_id(), "now".to_owned());
         let started = Started { run_id, boot_id, token: "t".into(), at };
         history.started(&started).unwrap();
-        let running = Outcome { state: State::Running, ..prepare::blank(run.id(), None, None) };
+        let running = Outcome { state: State::Running, ..Outcome::blank(run.id(), None, None) };
         run.write_outcome(&running, Durability::Synced).unwrap();
         let Started { run_id, boot_id, at, .. } = started;
         let (state, exit_code, error) = (State::Succeeded, 0, None);

@@ -9,7 +9,7 @@ use std::{
 use nix::poll::{PollFd, PollFlags, ppoll};
 use tracing::warn;
 
-use super::{Context, job::Redaction, prepare};
+use super::{Context, prepare};
 use crate::{
     cli::Call,
     error::{Code, Error},
@@ -18,7 +18,9 @@ use crate::{
     page,
     record::{
         Outcome,
+        names::DETAILS,
         outcome::{self, ErrorReport, Instance, ScriptKind, State},
+        redaction::Redaction,
         state::{Durability, RunDir, StateDir, stamp, timestamp, to_json},
     },
     request::{Identity, Request},
@@ -80,7 +82,7 @@ pub(super) fn refuse(error: &Error, known: &Known, call: &Call) -> u8 {
     // A state directory that cannot be written is no reason to keep it from the share.
     let stamp = run.as_ref().and_then(RunDir::stamp).map_or_else(|| stamp(SystemTime::now()), str::to_owned);
     let id = run.as_ref().map_or_else(|| format!("{word}-{stamp}"), |run| run.id().to_owned());
-    let mut outcome = outcome_of(error, prepare::blank(&id, known.script, instance));
+    let mut outcome = outcome_of(error, Outcome::blank(&id, known.script, instance));
     if let Some(run) = &run {
         let _ = run.write_outcome(&outcome, Durability::Relaxed);
         page::keep::keep(run, &outcome);
@@ -154,7 +156,7 @@ fn mirror(
     // Where no configuration could be read, nobody said that anything may be shown.
     let shows = redaction.unwrap_or(Redaction { shows_script: false, shows_arguments: false });
     if let Some(page) = page::keep::for_share(run, outcome, shows) {
-        mirror.document(page::DETAILS, page);
+        mirror.document(DETAILS, page);
     }
     let until = Instant::now() + patience;
     let is_there = finish(&mut mirror, until);

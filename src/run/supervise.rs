@@ -27,7 +27,7 @@ use tracing::{info, warn};
 use super::{
     cgroup::Leaf,
     ending::{Ending, Stop},
-    job::{Job, Leftovers, Notice, Order, leaf_name},
+    job::{Job, Notice, Order, leaf_name},
     scope,
     start::{Started, Starting},
     terminate::Tree,
@@ -40,6 +40,7 @@ use crate::{
         steps::StepList,
     },
     request::Warning,
+    settings::Leftovers,
     show::progress::Phase,
     sys::{channel::Channel, descriptors, signals},
 };

@@ -23,7 +23,6 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     error::{Code, Error, Result},
-    output::mirror::Ground,
     request::SharePath,
     sys::{
         aside::{self, Answer},
@@ -46,6 +45,18 @@ pub struct Share {
     pub user_view: PathBuf,
     /// Whether the caller named the folder: then it counts as the share even while it is empty.
     pub is_given: bool,
+}
+
+/// What a folder must be to count as the share. While the share is not mounted its place is an ordinary
+/// folder, and a copy there would be on the local disk.
+#[derive(Clone, Copy, Debug, Eq, PartialEq)]
+pub enum Ground {
+    /// Any folder: somebody named it.
+    Any,
+    /// One that holds something, or a mount.
+    NotBare,
+    /// A mount: it was one before.
+    Mount,
 }
 
 /// A place on the share.

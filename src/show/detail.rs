@@ -18,8 +18,8 @@ use crate::{
     record::{
         Outcome,
         outcome::{Mirror, Process, State},
+        words::human,
     },
-    run::ending::human,
 };
 
 /// So many failed commands, processes and warnings are told of; the JSON holds all.

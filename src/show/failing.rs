@@ -11,8 +11,8 @@ use crate::{
     record::{
         outcome::State,
         steps::{RecordedStep, StepList},
+        words::human,
     },
-    run::ending::human,
 };
 
 /// The commands of a run that failed, and the one that was ended with it, in the order in which they ended.

@@ -2,6 +2,8 @@
 //! terminal would obey made visible. A log is data: it must not move the cursor, hide what stands before it or
 //! type into the shell.
 
+use crate::error::turns_text_around;
+
 /// The longest colour sequence that is taken for one, bytes.
 const LONGEST: usize = 64;
 
@@ -116,11 +118,6 @@ fn character(bytes: &[u8]) -> Piece {
         Some(c) => Piece::Plain(c.len_utf8()),
         None => Piece::Shown(1, shown(bytes[0])),
     }
-}
-
-/// Unicode's marks of direction: with them a line reads differently from what it says.
-fn turns_text_around(c: char) -> bool {
-    matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 fn shown(byte: u8) -> String {

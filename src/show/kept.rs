@@ -11,6 +11,7 @@ use std::{
 
 use crate::output::{
     spool::{LOG, TAIL},
+    tail::Mark,
     times::{Arrivals, bytes_before},
 };
 
@@ -29,8 +30,7 @@ pub struct Kept {
     tail_length: u64,
     /// When it came; `None` where that is not known.
     times: Option<Arrivals>,
-    /// The line in front of the tail that says how much is missing.
-    mark: u64,
+    mark: Mark,
 }
 
 impl Kept {
@@ -40,7 +40,8 @@ impl Kept {
     /// Those of the disk. A file that is not there is none.
     pub fn open(folder: &Path) -> io::Result<Self> {
         let folder = folder.to_owned();
-        let mut kept = Self { folder, log: None, log_length: 0, tail: None, tail_length: 0, times: None, mark: 0 };
+        let mut kept =
+            Self { folder, log: None, log_length: 0, tail: None, tail_length: 0, times: None, mark: Mark::default() };
         kept.look()?;
         kept.look_for_tail()?;
         Ok(kept)
@@ -72,12 +73,7 @@ impl Kept {
         self.tail = found(File::open(self.folder.join(TAIL)))?;
         if let Some(tail) = &self.tail {
             self.tail_length = tail.metadata()?.len();
-            let mut begin = vec![0; 200];
-            let length = tail.read_at(&mut begin, 0)?;
-            begin.truncate(length);
-            let is_marked = begin.starts_with(b"[ci-setup-agent] ");
-            let line_end = begin.iter().position(|byte| *byte == b'\n');
-            self.mark = line_end.filter(|_| is_marked).map_or(0, |at| at as u64 + 1);
+            self.mark = Mark::read(tail)?;
         }
         Ok(())
     }
@@ -133,7 +129,7 @@ impl Kept {
     /// What came while something ran, from `began` to `ended`, and what was on its way at either time.
     pub fn between(&self, began: SystemTime, ended: SystemTime) -> Range<u64> {
         let came = self.times.as_ref().and_then(|times| times.between(began, ended).ok()).unwrap_or_default();
-        let end = self.position_of(came.end).min(self.length());
+        let end = self.position_of(came.end);
         self.position_of(came.start).min(end)..end
     }
 
@@ -191,22 +187,14 @@ impl Kept {
         if at < self.log_length {
             return at;
         }
-        self.tail_begin() + (at - self.log_length).saturating_sub(self.mark)
+        self.log_length + self.mark.behind(at - self.log_length)
     }
 
+    /// For what was left out it is the line that says so.
     fn position_of(&self, stream: u64) -> u64 {
-        let begin = self.tail_begin();
-        match &self.tail {
-            Some(_) if stream > begin => self.log_length + self.mark + (stream - begin),
-            Some(_) | None => stream.min(self.log_length),
-        }
-    }
-
-    /// Where in the stream the tail begins: its end is the stream's.
-    fn tail_begin(&self) -> u64 {
-        let tail = self.tail_length.saturating_sub(self.mark);
-        let total = self.times.as_ref().and_then(|times| times.list.last()).map_or(0, |last| last.bytes);
-        total.saturating_sub(tail).max(self.log_length)
+        let place = self.tail.as_ref().and_then(|_| self.mark.place_of(stream.saturating_sub(self.log_length)));
+        let kept = place.filter(|place| *place > self.mark.length);
+        kept.map_or(stream.min(self.log_length), |place| (self.log_length + place).min(self.length()))
     }
 }
 

@@ -18,6 +18,7 @@ use crate::{
     record::{
         Outcome,
         outcome::{ErrorReport, State},
+        words::human,
     },
     request::Warning,
 };
@@ -71,7 +72,7 @@ pub fn print_json(value: &impl serde::Serialize) -> Result<()> {
 pub fn tell_end(outcome: &Outcome) {
     outcome.warnings.iter().for_each(print_warning);
     if outcome.state == State::Succeeded {
-        let took = crate::run::ending::human(outcome.elapsed_seconds.unwrap_or_default());
+        let took = human(outcome.elapsed_seconds.unwrap_or_default());
         eprintln(&format!("{}: succeeded after {took}", outcome.run_id));
     }
     if let Some(error) = &outcome.error {

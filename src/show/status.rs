@@ -19,11 +19,11 @@ use crate::{
     record::{
         Outcome,
         outcome::{Mirror, State},
+        words::human,
     },
-    run::ending::{code_of_signal, human},
     settings::Settings,
     show,
-    sys::signals,
+    sys::signals::{self, code_of_signal},
 };
 
 /// How waiting has ended.

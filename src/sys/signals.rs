@@ -33,6 +33,11 @@ pub fn next(from: &SignalFd) -> Option<(Signal, u32)> {
     Some((signal, info.ssi_pid))
 }
 
+/// What a process that died by that signal, or was stopped by it, exits with.
+pub fn code_of_signal(signal: Signal) -> u8 {
+    u8::try_from(128 + signal as i32).unwrap_or(u8::MAX)
+}
+
 /// Gives every signal its default disposition and unblocks all: what a caller ignored or blocked
 /// (`nohup`, a Python parent that ignores SIGPIPE) must not reach the script. The two signals that the C
 /// library keeps for itself too: it refuses to change them, and programs in other languages do ignore them.

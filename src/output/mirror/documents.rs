@@ -3,6 +3,7 @@
 use std::{fs::File, io, os::unix::fs::FileExt, time::Instant};
 
 use super::folder::{Above, Folder};
+use crate::record::names::DETAILS;
 
 /// The newest version of each. They are kept in case they have to be written again.
 #[derive(Debug, Default)]
@@ -39,7 +40,7 @@ impl Documents {
         let waiting = older.as_ref().filter(|older| !older.is_written).map(|older| older.since);
         let since = waiting.unwrap_or_else(Instant::now);
         // The page and the list are no news beside the first outcome.
-        let may_be_first = place == Place::Run && name != crate::page::DETAILS;
+        let may_be_first = place == Place::Run && name != DETAILS;
         let is_first = may_be_first && older.is_none_or(|older| older.is_first);
         self.0.push(Document { name, place, content, is_written: false, since, is_first });
     }

@@ -21,7 +21,11 @@ use nix::{
     unistd::{UnlinkatFlags, unlinkat},
 };
 
-use crate::sys::users::{self, User};
+use crate::{
+    record::names::GENERATOR,
+    script::share::Ground,
+    sys::users::{self, User},
+};
 
 /// Where a run's copy goes.
 #[derive(Clone, Debug)]
@@ -40,18 +44,6 @@ pub struct Target {
     pub user: Option<User>,
     /// What counts as the share.
     pub ground: Ground,
-}
-
-/// What a folder must be to count as the share. While the share is not mounted its place is an ordinary
-/// folder, and a copy there would be on the local disk.
-#[derive(Clone, Copy, Debug, Eq, PartialEq)]
-pub enum Ground {
-    /// Any folder: somebody named it.
-    Any,
-    /// One that holds something, or a mount.
-    NotBare,
-    /// A mount: it was one before.
-    Mount,
 }
 
 /// An open folder of the run on the share.
@@ -212,7 +204,7 @@ impl Folder {
         };
         let mut start = [0; 256];
         let length = file.read_at(&mut start, 0)?;
-        let generator = crate::page::GENERATOR.as_bytes();
+        let generator = GENERATOR.as_bytes();
         Ok(length == 0 || start[..length].windows(generator.len()).any(|found| found == generator))
     }
 
@@ -402,7 +394,7 @@ mod tests {
     fn the_list_of_runs_replaces_nothing_but_a_list_of_runs() {
         let share = tempfile::tempdir().unwrap();
         let folder = Folder::open(&target(share.path()), Rights::Users, None, &[]).unwrap();
-        let page = |text: &str| format!("<!DOCTYPE html>\n{}\n{text}", crate::page::GENERATOR);
+        let page = |text: &str| format!("<!DOCTYPE html>\n{GENERATOR}\n{text}");
         let index = share.path().join("Logs/ci-1/index.html");
         for text in ["first", "second"] {
             assert_eq!(folder.replace_above("index.html", page(text).as_bytes()).unwrap(), Above::Written);

@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-pub use self::folder::{Ground, Target};
+pub use self::folder::Target;
 use self::process::Process;
 use crate::{
     request::Warning,

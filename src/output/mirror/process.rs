@@ -12,13 +12,15 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use super::{
     Order, Report,
     documents::{Documents, Place},
-    folder::{Above, Folder, Ground, Rights, Target, is_blocked},
+    folder::{Above, Folder, Rights, Target, is_blocked},
     pace::{Backoff, Pace},
     stream::{Stream, Want},
 };
 use crate::{
     error::reason,
+    record::names::INDEX,
     request::Warning,
+    script::share::Ground,
     sys::{
         bell::Bell,
         channel::{Channel, Received, Sent},
@@ -220,7 +222,7 @@ impl Process {
         };
         if written == Above::NotOurs && !self.told_of_list {
             self.told_of_list = true;
-            let path = format!("Logs/{}/{}", self.target.name, crate::page::INDEX);
+            let path = format!("Logs/{}/{}", self.target.name, INDEX);
             self.send(&Report::Warning(Warning::new(
                 "list-not-written",
                 format!("the list of runs is not written: `{path}` on the share is somebody else's"),
@@ -356,7 +358,7 @@ impl Process {
                     match (order, file) {
                         (Order::Document(name), Some(file)) => self.documents.take(name, Place::Run, file.into()),
                         (Order::List, Some(file)) => {
-                            self.documents.take(crate::page::INDEX.into(), Place::Instance, file.into());
+                            self.documents.take(INDEX.into(), Place::Instance, file.into());
                         }
                         (Order::Stream(name), Some(file)) => {
                             // Output that leftovers wrote after the end makes another tail.

@@ -267,7 +267,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::output::mirror::Target;
+    use crate::{output::mirror::Target, script::share::Ground};
 
     struct Bench {
         share: tempfile::TempDir,
@@ -285,7 +285,7 @@ mod tests {
             stamp: "S".into(),
             resume: None,
             user: None,
-            ground: super::super::folder::Ground::Any,
+            ground: Ground::Any,
         };
         let folder = Folder::open(&target, super::super::folder::Rights::Users, None, &[]).unwrap();
         let spool = tempfile::NamedTempFile::new().unwrap();

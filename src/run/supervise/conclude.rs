@@ -8,7 +8,7 @@ use std::{
 
 use tracing::{info, warn};
 
-use crate::run::{ending::Ending, job::Notice, recording::silent_failures};
+use crate::run::{ending::Ending, job::Notice};
 use crate::{
     error::reason,
     record::{
@@ -16,6 +16,7 @@ use crate::{
         history::{self},
         outcome::{Mirror, State},
         state::{self, Durability},
+        words::silent_failures,
     },
     request::Warning,
     show::progress::Phase,

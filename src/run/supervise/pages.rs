@@ -5,11 +5,12 @@ use std::time::{Duration, Instant};
 use super::Supervisor;
 use crate::{
     page::{
-        self, Audience, DETAILS, View,
+        self, Audience, View,
         index::{Index, Place},
         keep,
     },
     record::{
+        names::DETAILS,
         outcome::State,
         state::{Durability, StateDir},
     },

@@ -35,10 +35,8 @@ impl Supervisor {
         }
         // A full disk: the front still gets the outcome through its channel.
         let _ = self.job.run.write_outcome(&self.job.outcome, durability);
-        let steps = self.job.recording.list();
-        if steps != self.listed {
-            self.job.run.write_steps(&steps);
-            self.listed = steps;
+        if self.job.recording.update(&mut self.listed) {
+            self.job.run.write_steps(&self.listed);
         }
         self.written = Instant::now();
         self.is_changed = false;

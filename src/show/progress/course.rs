@@ -10,8 +10,8 @@ use crate::{
     record::{
         Outcome,
         outcome::{Block, State},
+        words::human,
     },
-    run::ending::human,
 };
 
 /// How far a run is, for those who wait for it.

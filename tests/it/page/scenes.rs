@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use ci_setup_agent::page::{DETAILS, INDEX};
+use ci_setup_agent::record::names::{DETAILS, INDEX};
 use faultfs::{Errno, Fault, Ops};
 use serde_json::json;
 

@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use ci_setup_agent::page::{DETAILS, GENERATOR, INDEX};
+use ci_setup_agent::record::names::{DETAILS, GENERATOR, INDEX};
 
 use faultfs::Options;
 
