@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{
     outcome::{ErrorReport, ScriptKind, State},
-    state::{StateDir, make_folder, private},
+    state::{StateDir, make_folder, private, sync_folder},
 };
 use crate::{
     error::{Code, Error, Result},
@@ -154,7 +154,7 @@ impl History {
         if is_new {
             // The names too, up to the state directory itself.
             for folder in self.path.ancestors().skip(1).take(3) {
-                File::open(folder)?.sync_all()?;
+                sync_folder(folder)?;
             }
         }
         Ok(())

@@ -202,16 +202,23 @@ impl StateDir {
         serde_json::from_slice(&fs::read(self.root.join(name)).ok()?).ok()
     }
 
-    /// Keeps a document beside the runs. Writes nothing where it is there already.
+    /// Keeps documents beside the runs, each under its name. Writes nothing where they are there already.
     ///
     /// # Errors
     /// `state-not-writable`.
-    pub fn keep(&self, name: &str, content: &[u8]) -> Result<()> {
-        let path = self.root.join(name);
-        if fs::read(&path).is_ok_and(|old| old == content) {
-            return Ok(());
+    pub fn keep(&self, documents: &[(&str, &[u8])]) -> Result<()> {
+        let mut is_changed = false;
+        for (name, content) in documents {
+            let path = self.root.join(name);
+            if fs::read(&path).is_ok_and(|old| old == *content) {
+                continue;
+            }
+            write_new(&path, content, Durability::Synced).map_err(|error| not_writable(&path, error))?;
+            is_changed = true;
         }
-        replace(&path, content, Durability::Synced).map_err(|error| not_writable(&path, error))
+        // One wait for the names of all.
+        let result = if is_changed { sync_folder(&self.root) } else { Ok(()) };
+        result.map_err(|error| not_writable(&self.root, error))
     }
 }
 
@@ -398,6 +405,15 @@ fn keep_to_ourselves(root: &Path) -> io::Result<Result<()>> {
 /// # Errors
 /// Those of the local disk; the old content is then still there.
 pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
+    write_new(path, content, durability)?;
+    match (durability, path.parent()) {
+        (Durability::Synced, Some(folder)) => sync_folder(folder),
+        (Durability::Synced, None) | (Durability::Relaxed, _) => Ok(()),
+    }
+}
+
+/// As [`replace`], but the name may not be on the disk yet.
+fn write_new(path: &Path, content: &[u8], durability: Durability) -> io::Result<()> {
     let mut temporary = path.as_os_str().to_owned();
     temporary.push(".new");
     let temporary = PathBuf::from(temporary);
@@ -407,15 +423,14 @@ pub fn replace(path: &Path, content: &[u8], durability: Durability) -> io::Resul
         if durability == Durability::Synced {
             file.sync_data()?;
         }
-        fs::rename(&temporary, path)?;
-        if durability == Durability::Synced
-            && let Some(folder) = path.parent()
-        {
-            File::open(folder)?.sync_all()?;
-        }
-        Ok(())
+        fs::rename(&temporary, path)
     };
     write().inspect_err(|_| drop(fs::remove_file(&temporary)))
+}
+
+/// Has the disk take note of the names in a folder.
+pub fn sync_folder(folder: &Path) -> io::Result<()> {
+    File::open(folder)?.sync_all()
 }
 
 fn not_writable(path: &Path, error: io::Error) -> Error {
@@ -465,7 +480,9 @@ pub fn forget_oldest(current: &RunDir, limit: u64) -> usize {
 
 /// The id of this boot, or an empty text where the kernel does not tell.
 pub fn boot_id() -> String {
-    fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned()
+    static ID: std::sync::OnceLock<String> = std::sync::OnceLock::new();
+    let read = || fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned();
+    ID.get_or_init(read).clone()
 }
 
 #[cfg(test)]

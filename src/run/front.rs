@@ -46,7 +46,6 @@ const SLACK: Duration = Duration::from_millis(600);
 /// # Errors
 /// `internal` where no process or descriptor can be had; nothing has run then.
 pub fn execute(context: &Context, mut job: Job, log: File, lock: &mut Option<RunLock>) -> Result<Outcome> {
-    let _ = cgroup::sweep(is_leaf_name);
     // If the supervisor dies, its children fall to this process and not to init.
     nix::sys::prctl::set_child_subreaper(true).map_err(|errno| internal("cannot become a subreaper", errno.into()))?;
     let view = view(context, &mut job, log).map_err(|error| internal("cannot make a descriptor", error))?;
@@ -59,6 +58,8 @@ pub fn execute(context: &Context, mut job: Job, log: File, lock: &mut Option<Run
     });
     let supervisor = forked.map_err(|error| internal("cannot start the supervisor", error))?;
     let passthrough = view.and_then(|view| Passthrough::start(view).ok());
+    // While the others are at work.
+    let _ = cgroup::sweep(is_leaf_name);
     let mut watch = Watch { context, front, passthrough, flush_wait, concluded: None, outcome: None };
     if watch.until_the_end() {
         watch.finish_passthrough();
@@ -115,7 +116,6 @@ impl Watch<'_> {
                 }
             }
             match self.front.receive() {
-                Received::Message(Notice::Begun, _) => {}
                 Received::Message(Notice::Concluded(since), tail) => {
                     // Its record may have taken long; no caller waits for that and then for a slow reader as well.
                     self.concluded = Instant::now().checked_sub(since);

@@ -36,8 +36,6 @@ pub enum Order {
 /// What the supervisor tells the front.
 #[derive(Debug, Serialize, Deserialize)]
 pub enum Notice {
-    /// The first process is there.
-    Begun,
     /// The script's part has been over for this time, and this is all of its output; the descriptor that comes
     /// along is the tail of an output that was too long.
     Concluded(Duration),

@@ -130,11 +130,8 @@ fn try_run(given: Given, call: &Call, known: &mut Known) -> Result<u8> {
     })?;
     log_accepted(&context, call, &request, &document);
     let mut lock = Some(lock(&context, call)?);
-    context.state.keep("request.json", &document)?;
-    context.state.keep(
-        "instance.json",
-        &to_json(&KeptInstance { instance: context.instance(), share: context.settings.share.clone() }),
-    )?;
+    let instance = to_json(&KeptInstance { instance: context.instance(), share: context.settings.share.clone() });
+    context.state.keep(&[("request.json", &document), ("instance.json", &instance)])?;
     recover::recover(&context);
     let warnings = request.warnings.clone();
     execute_due(&context, call, &request, inline, &warnings, &mut lock)

@@ -49,6 +49,9 @@ use crate::{
 /// says `exec > >(tee …)`.
 const DRAIN: Duration = Duration::from_millis(300);
 
+/// How long a script has run when that is told: its first milliseconds are its own, on a machine of two processors.
+const FIRST_WORD: Duration = Duration::from_millis(5);
+
 /// The whole life of the supervisor's process. `lock` is given back when the run has ended.
 pub fn supervise(job: Job, front: Channel<Notice, Order>, lock: Option<state::RunLock>) -> io::Result<()> {
     let mut supervisor = Supervisor::new(job, front)?;
@@ -75,6 +78,8 @@ struct Supervisor {
     pipe: Option<OwnedFd>,
     /// Kept until the script has its own.
     pipe_end: Option<OwnedFd>,
+    /// When it is told that the script runs, until then.
+    announcement: Option<Instant>,
     /// Not to be read before: a chatty script is read in larger pieces.
     pipe_rests_until: Option<Instant>,
     tree: Tree,
@@ -96,8 +101,10 @@ struct Supervisor {
     asked: u64,
     /// When the script's part was over.
     over: Option<Instant>,
-    /// The steps as they were last written down.
+    /// The steps as they were last told.
     listed: StepList,
+    /// Whether those have to be written down.
+    has_new_steps: bool,
     /// The pages as they were last made.
     pages: pages::Pages,
     /// What was last told of its progress.
@@ -131,6 +138,7 @@ impl Supervisor {
             signals,
             pipe: Some(read),
             pipe_end: Some(write),
+            announcement: None,
             pipe_rests_until: None,
             tree: Tree::of_descendants(None),
             script: None,
@@ -147,6 +155,7 @@ impl Supervisor {
             asked: 0,
             over: None,
             listed: StepList::default(),
+            has_new_steps: false,
             told: None,
             pages: pages::Pages::default(),
         })
@@ -166,6 +175,11 @@ impl Supervisor {
             }
         }
         self.tree = Tree::of_descendants(Leaf::create(&name));
+        if self.job.redaction.shows_script
+            && let Ok(file) = descriptors::memory_file(c"script", &self.job.text)
+        {
+            self.job.mirror.document("script.sh", file);
+        }
         self.take_signals();
         self.take_orders();
         if let Some(stop) = self.stop {
@@ -186,7 +200,6 @@ impl Supervisor {
         let starting = started.map_err(|error| Ending::CannotStart("start", error))?;
         self.script = Some(starting.pid);
         self.job.recording.follow(starting.pid.as_raw());
-        self.job.run.reserve();
         self.tell_phase(Phase::Running);
         info!(
             run = self.job.run.id(),
@@ -197,14 +210,16 @@ impl Supervisor {
             steps = self.job.recording.standing(),
             "script started"
         );
-        self.publish(Durability::Relaxed);
-        if self.job.redaction.shows_script
-            && let Ok(file) = descriptors::memory_file(c"script", &self.job.text)
-        {
-            self.job.mirror.document("script.sh", file);
-        }
-        self.tell(&Notice::Begun, None);
+        self.announcement = Some(Instant::now() + FIRST_WORD);
         Ok(starting)
+    }
+
+    /// Says everywhere that the script runs. Of one that is over by now only its end is told.
+    fn announce(&mut self) {
+        self.announcement = None;
+        self.job.run.reserve();
+        self.publish(Durability::Relaxed);
+        self.read_list();
     }
 
     /// Follows the script to its end, or ends it.

@@ -38,38 +38,36 @@ pub fn output_pipe() -> io::Result<(OwnedFd, OwnedFd)> {
 /// Those of `dup3(2)`.
 pub fn install_stdio(fds: [BorrowedFd<'_>; 3]) -> io::Result<()> {
     // Out of the way first: a source may itself be 0, 1 or 2 when the caller had closed them.
-    let mut high = Vec::with_capacity(3);
-    for fd in fds {
-        let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(10))?;
+    let mut high = Vec::new();
+    let mut numbers = fds.map(|fd| fd.as_raw_fd());
+    for number in numbers.iter_mut().filter(|number| **number <= 2) {
+        // SAFETY: the number is that of a borrowed descriptor, open as long as this function runs.
+        #[expect(unsafe_code, reason = "borrowing by number what is borrowed already")]
+        let copy = fcntl(unsafe { BorrowedFd::borrow_raw(*number) }, FcntlArg::F_DUPFD_CLOEXEC(10))?;
         // SAFETY: fcntl has just made this descriptor for us.
         #[expect(unsafe_code, reason = "taking ownership of a new descriptor")]
         high.push(unsafe { OwnedFd::from_raw_fd(copy) });
+        *number = copy;
     }
-    for (number, fd) in (0..).zip(&high) {
+    for (target, number) in (0..).zip(numbers) {
         // SAFETY: dup2 onto 0, 1 and 2, which no Rust object of this process owns.
         #[expect(unsafe_code, reason = "dup2(2) onto the standard descriptors")]
-        Errno::result(unsafe { libc::dup2(fd.as_raw_fd(), number) })?;
+        Errno::result(unsafe { libc::dup2(number, target) })?;
     }
     Ok(())
 }
 
 /// Marks every descriptor from 3 up to be closed on exec, those that a caller left open included.
 pub fn close_others_on_exec() {
-    // SAFETY: close_range with CLOSE_RANGE_CLOEXEC closes nothing, it only sets a flag.
-    #[expect(unsafe_code, reason = "close_range(2) has no wrapper in nix")]
-    let done = unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, libc::CLOSE_RANGE_CLOEXEC) };
-    if done == 0 {
+    if close_range(3, u32::MAX, libc::CLOSE_RANGE_CLOEXEC).is_ok() {
         return;
     }
     // Before Linux 5.11: one by one.
-    let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
-    for number in entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse::<i32>().ok()) {
-        if number > 2 {
-            // SAFETY: F_SETFD on a number that may be closed by now fails with EBADF and does nothing.
-            #[expect(unsafe_code, reason = "fcntl(2) on descriptors that nobody here owns")]
-            unsafe {
-                libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
-            }
+    for number in open_descriptors() {
+        // SAFETY: F_SETFD on a number that may be closed by now fails with EBADF and does nothing.
+        #[expect(unsafe_code, reason = "fcntl(2) on descriptors that nobody here owns")]
+        unsafe {
+            libc::fcntl(number, libc::F_SETFD, libc::FD_CLOEXEC);
         }
     }
 }
@@ -79,17 +77,39 @@ pub fn close_others_on_exec() {
 ///
 /// Only for a freshly forked child, which never drops the objects whose descriptors are closed here.
 pub fn close_all_but(kept: &[BorrowedFd<'_>]) {
-    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
-    let open: Vec<i32> = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
-    for number in open {
-        if number > 2 && !kept.iter().any(|fd| fd.as_raw_fd() == number) {
-            // SAFETY: the owners of these descriptors are never used or dropped in this process.
-            #[expect(unsafe_code, reason = "close(2) of descriptors whose owners were left behind by fork")]
-            unsafe {
-                libc::close(number);
-            }
+    let mut kept: Vec<u32> =
+        kept.iter().map(|fd| fd.as_raw_fd().cast_unsigned()).filter(|number| *number > 2).collect();
+    kept.sort_unstable();
+    let mut first = 3;
+    let mut is_done = true;
+    for number in kept.iter().copied().chain([u32::MAX]) {
+        is_done &= first >= number || close_range(first, number - 1, 0).is_ok();
+        first = number.saturating_add(1);
+    }
+    if is_done {
+        return;
+    }
+    // Before Linux 5.9: one by one.
+    for number in open_descriptors().into_iter().filter(|number| !kept.contains(&number.cast_unsigned())) {
+        // SAFETY: the owners of these descriptors are never used or dropped in this process.
+        #[expect(unsafe_code, reason = "close(2) of descriptors whose owners were left behind by fork")]
+        unsafe {
+            libc::close(number);
         }
     }
+}
+
+/// Closes the descriptors from `first` to `last`, or does with them what `flags` say.
+fn close_range(first: u32, last: u32, flags: u32) -> Result<(), Errno> {
+    // SAFETY: whoever calls this owns none of these descriptors, or never uses their owners again.
+    #[expect(unsafe_code, reason = "close_range(2) has no wrapper in nix")]
+    Errno::result(unsafe { libc::syscall(libc::SYS_close_range, first, last, flags) }).map(drop)
+}
+
+/// The numbers from 3 up that are open in this process.
+fn open_descriptors() -> Vec<i32> {
+    let entries = std::fs::read_dir("/proc/self/fd").into_iter().flatten().flatten();
+    entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok()).filter(|number| *number > 2).collect()
 }
 
 /// Closes a descriptor whose owner belongs to the parent of this freshly forked child: the other end must be

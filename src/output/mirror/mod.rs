@@ -312,7 +312,7 @@ mod tests {
             stamp: "S".into(),
             resume: None,
             user: None,
-            ground: Ground::Any,
+            ground: crate::script::share::Ground::Any,
         };
         let mut mirror = Mirror::start(target, spool.reopen().unwrap(), Bell::new().unwrap()).unwrap().silent();
         mirror.finish();

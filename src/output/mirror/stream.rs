@@ -218,7 +218,8 @@ impl Stream {
         let from = if is_all { 0 } else { self.goal.saturating_sub(TAIL_COMPARED) };
         let right = self.first_difference(&fresh, from, self.goal, alive)?;
         self.copy = Some(fresh);
-        self.needs_sync = true;
+        // Of an empty copy there is nothing but the name, which the share has.
+        self.needs_sync |= self.at > 0;
         if right < self.goal {
             // Everything before is suspect as well, unless it has just been compared.
             self.is_doubtful = true;
@@ -237,10 +238,12 @@ impl Stream {
     fn first_difference(&self, copy: &File, from: u64, until: u64, alive: &dyn Fn()) -> io::Result<u64> {
         const CHUNK: usize = 128 * 1024;
         const SAY_SO: Duration = Duration::from_millis(500);
-        let (mut wanted, mut found) = (vec![0; CHUNK], vec![0; CHUNK]);
+        // No more than there is to compare: most copies are small.
+        let chunk = usize::try_from(until.saturating_sub(from)).unwrap_or(CHUNK).min(CHUNK);
+        let (mut wanted, mut found) = (vec![0; chunk], vec![0; chunk]);
         let (mut at, mut said) = (from, Instant::now());
         while at < until {
-            let most = usize::try_from(until - at).unwrap_or(CHUNK).min(CHUNK);
+            let most = usize::try_from(until - at).unwrap_or(chunk).min(chunk);
             let there = copy.read_at(&mut found[..most], at)?;
             let here = self.source.read_at(&mut wanted[..there], at)?;
             let (wanted, found) = (&wanted[..here], &found[..here]);

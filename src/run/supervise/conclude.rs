@@ -186,21 +186,18 @@ impl Supervisor {
             self.finish_mirror();
         }
         self.written = Instant::now();
-        // While the mirror is at work.
-        self.list();
         self.wait_for_mirror(until.min(Instant::now() + MOMENT));
         if !self.is_looked_at() {
             self.publish_with_page(Durability::Relaxed);
             self.finish_mirror();
+            self.list();
             self.wait_for_mirror(until);
         }
         self.is_mirrored = self.is_looked_at();
-        self.publish_with_page(Durability::Synced);
-        self.list_on_share();
+        self.publish_end();
         if !self.is_mirrored {
             return;
         }
-        self.finish_mirror();
         self.wait_for_mirror(until);
         if !self.is_looked_at() {
             // The output is there, and the outcome that says so is not.
@@ -307,9 +304,7 @@ impl Supervisor {
                     break;
                 }
                 self.is_mirrored = true;
-                self.publish_with_page(Durability::Synced);
-                self.list_on_share();
-                self.finish_mirror();
+                self.publish_end();
             }
             self.turn(Some(moved + patience), None);
         }

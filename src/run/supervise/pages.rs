@@ -9,11 +9,7 @@ use crate::{
         index::{Index, Place},
         keep,
     },
-    record::{
-        names::DETAILS,
-        outcome::State,
-        state::{Durability, StateDir},
-    },
+    record::{names::DETAILS, outcome::State, state::StateDir},
     sys::descriptors,
 };
 
@@ -26,13 +22,17 @@ const FIRST: Duration = Duration::from_millis(100);
 /// Nothing is made so shortly before something else is due.
 const MARGIN: Duration = Duration::from_millis(200);
 
+/// How long what was read of other runs is good for.
+const FRESH: Duration = Duration::from_secs(1);
+
 /// What the pages showed when they were last made.
 #[derive(Debug, Default)]
 pub(super) struct Pages {
     /// When the share was last given one.
     made: Option<Instant>,
     shown: Option<Shown>,
-    index: Option<Index>,
+    /// The list of runs, and when those of others were read.
+    index: Option<(Index, Instant)>,
     /// The state that the list here shows.
     listed: Option<State>,
     /// The state that the list on the share shows, and where it leads.
@@ -65,18 +65,14 @@ impl Supervisor {
         (until.is_none_or(|until| ready < until)).then_some(due)
     }
 
-    /// Tells the outcome so far, and shows it.
-    pub(super) fn publish_with_page(&mut self, durability: Durability) {
-        self.publish(durability);
-        self.show();
+    /// Makes the run's page here.
+    pub(super) fn show(&self) {
+        self.job.run.write_page(&self.page_for(Audience::Root));
     }
 
-    /// Makes the run's page: here at each call, for the share where it tells something new and it is time to.
-    fn show(&mut self) {
-        let (job, steps) = (&self.job, &self.listed);
-        let page_for = |audience| page::details(&View::new(&job.run, &job.outcome, steps, &job.text, audience));
-        job.run.write_page(&page_for(Audience::Root));
-        let outcome = &job.outcome;
+    /// Makes the run's page for the share, where it tells something new and it is time to.
+    pub(super) fn show_on_share(&mut self) {
+        let (job, outcome) = (&self.job, &self.job.outcome);
         let shown = Shown { state: outcome.state, taken: job.spool.taken(), warnings: outcome.warnings.len() };
         let is_new_state = self.pages.shown.is_none_or(|before| before.state != shown.state);
         let is_news = self.pages.shown != Some(shown) || !shown.state.is_final();
@@ -84,35 +80,60 @@ impl Supervisor {
         if !(is_new_state || is_news && is_time) {
             return;
         }
-        if let Ok(file) = descriptors::memory_file(c"page", &page_for(Audience::Share(job.redaction))) {
+        if let Ok(file) = descriptors::memory_file(c"page", &self.page_for(Audience::Share(job.redaction))) {
             self.job.mirror.document(DETAILS, file);
         }
         (self.pages.made, self.pages.shown) = (Some(Instant::now()), Some(shown));
     }
 
-    /// Makes the list of all runs here, where this one's state is new to it.
-    pub(super) fn list(&mut self) {
-        let (run, outcome) = (&self.job.run, &self.job.outcome);
-        if self.pages.listed == Some(outcome.state) {
-            return;
-        }
-        let (Some(state), Some(instance)) = (StateDir::of_run(run), &outcome.instance) else { return };
-        let index = Index::read(&state, instance, outcome);
-        state.write_list(&index.page(Place::State));
-        (self.pages.index, self.pages.listed) = (Some(index), Some(outcome.state));
+    fn page_for(&self, audience: Audience) -> Vec<u8> {
+        let job = &self.job;
+        page::details(&View::new(&job.run, &job.outcome, &self.listed, &job.text, audience))
     }
 
-    /// Gives the share the list that was made last. It leads to this run's page, so it waits until there is a
-    /// folder.
+    /// Reads what the list tells of other runs. Just after the start there is time for that, at the end there is not.
+    pub(super) fn read_list(&mut self) {
+        let (run, outcome) = (&self.job.run, &self.job.outcome);
+        if let (Some(state), Some(instance)) = (StateDir::of_run(run), &outcome.instance) {
+            self.pages.index = Some((Index::read(&state, instance, outcome), Instant::now()));
+        }
+    }
+
+    /// The list of all runs, as they are now.
+    fn index(&mut self) -> Option<&Index> {
+        // `sync` may have news of earlier ones.
+        if self.pages.index.as_ref().is_none_or(|(_, read)| read.elapsed() >= FRESH) {
+            self.read_list();
+        }
+        let (index, _) = self.pages.index.as_mut()?;
+        index.update(&self.job.outcome);
+        Some(index)
+    }
+
+    /// Makes the list of all runs here, where this one's state is new to it.
+    pub(super) fn list(&mut self) {
+        let state = self.job.outcome.state;
+        if self.pages.listed == Some(state) {
+            return;
+        }
+        if let Some(page) = self.index().map(|index| index.page(Place::State))
+            && let Some(state) = StateDir::of_run(&self.job.run)
+        {
+            state.write_list(&page);
+        }
+        self.pages.listed = Some(state);
+    }
+
+    /// The same for the share. It leads to this run's page, so it waits until there is a folder.
     pub(super) fn list_on_share(&mut self) {
         let outcome = &self.job.outcome;
         let listed = (outcome.state, outcome.output.mirror_path.clone());
-        let Some(index) = &mut self.pages.index else { return };
         if listed.1.is_none() || self.pages.listed_on_share.as_ref() == Some(&listed) {
             return;
         }
-        index.update(outcome);
-        if let Ok(file) = descriptors::memory_file(c"list", &index.page(Place::Share)) {
+        if let Some(page) = self.index().map(|index| index.page(Place::Share))
+            && let Ok(file) = descriptors::memory_file(c"list", &page)
+        {
             self.job.mirror.list(file);
         }
         self.pages.listed_on_share = Some(listed);

@@ -23,19 +23,56 @@ use crate::{
 impl Supervisor {
     /// Writes the outcome, here and for the share.
     pub(super) fn publish(&mut self, durability: Durability) {
+        self.renew();
+        self.tell_share();
+        self.write_down(durability);
+    }
+
+    /// The same, and the page that shows it. The share first: it takes its time while this disk does.
+    pub(super) fn publish_with_page(&mut self, durability: Durability) {
+        self.renew();
+        self.tell_share();
+        self.show_on_share();
+        self.write_down(durability);
+        self.show();
+    }
+
+    /// The same at the end, with the list of runs. Where the share has all of the output, it is asked to have all of
+    /// this as well.
+    pub(super) fn publish_end(&mut self) {
+        self.renew();
+        self.tell_share();
+        self.show_on_share();
+        self.list_on_share();
+        if self.is_mirrored {
+            self.finish_mirror();
+        }
+        self.write_down(Durability::Synced);
+        self.show();
+        self.list();
+    }
+
+    /// Brings the outcome up to what is known.
+    fn renew(&mut self) {
         self.job.outcome.output = self.output();
         self.job.recording.write_to(&mut self.job.outcome);
         for warning in std::mem::take(&mut self.job.mirror.warnings) {
             self.warn(warning);
         }
-        // The share first: it takes its time while this disk does.
+        self.has_new_steps |= self.job.recording.update(&mut self.listed);
+    }
+
+    fn tell_share(&mut self) {
         let public = self.job.redaction.of(&self.job.outcome);
         if let Ok(file) = descriptors::memory_file(c"outcome", &state::to_json(&public)) {
             self.job.mirror.document("outcome.json", file);
         }
+    }
+
+    fn write_down(&mut self, durability: Durability) {
         // A full disk: the front still gets the outcome through its channel.
         let _ = self.job.run.write_outcome(&self.job.outcome, durability);
-        if self.job.recording.update(&mut self.listed) {
+        if std::mem::take(&mut self.has_new_steps) {
             self.job.run.write_steps(&self.listed);
         }
         self.written = Instant::now();

@@ -33,7 +33,7 @@ impl Supervisor {
         let tick = (self.is_changed && self.front.is_some()).then(|| self.written + OUTCOME_EVERY);
         let look = self.job.recording.next_wakeup();
         let page = self.page_due(until);
-        let timeout = [until, pipe_rests, tick, look, page]
+        let timeout = [until, pipe_rests, tick, look, page, self.announcement]
             .into_iter()
             .flatten()
             .min()
@@ -65,6 +65,11 @@ impl Supervisor {
         }
         if self.pipe_rests_until.is_none_or(|rest| rest <= Instant::now()) {
             self.pump();
+        }
+        if self.exit.is_some() {
+            self.announcement = None;
+        } else if self.announcement.is_some_and(|due| due <= Instant::now()) {
+            self.announce();
         }
         if page.is_some_and(|due| due <= Instant::now()) {
             self.publish_with_page(Durability::Relaxed);
