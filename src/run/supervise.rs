@@ -42,7 +42,7 @@ use crate::{
     request::Warning,
     settings::Leftovers,
     show::progress::Phase,
-    sys::{channel::Channel, descriptors, signals},
+    sys::{channel::Channel, descriptors, inflow::Inflow, signals},
 };
 
 /// How long the end waits for what others still hold in their hands, such as the `tee` of a script that
@@ -75,7 +75,7 @@ struct Supervisor {
     job: Job,
     front: Option<Channel<Notice, Order>>,
     signals: SignalFd,
-    pipe: Option<OwnedFd>,
+    pipe: Option<Inflow>,
     /// Kept until the script has its own.
     pipe_end: Option<OwnedFd>,
     /// When it is told that the script runs, until then.
@@ -125,7 +125,8 @@ impl Supervisor {
         let _ = nix::unistd::setsid();
         let _ = nix::sys::prctl::set_name(c"ci-setup:run");
         nix::sys::prctl::set_child_subreaper(true)?;
-        let signals = signals::listen(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD])?;
+        let signals =
+            signals::listen(&[Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGCHLD, Signal::SIGIO])?;
         // The caller's descriptors are not the run's: a daemon that the script leaves behind must not keep
         // the caller waiting for the end of its output.
         let null = descriptors::null()?;
@@ -136,7 +137,7 @@ impl Supervisor {
             job,
             front: Some(front),
             signals,
-            pipe: Some(read),
+            pipe: Some(Inflow::new(read)?),
             pipe_end: Some(write),
             announcement: None,
             pipe_rests_until: None,

@@ -8,6 +8,7 @@ pub mod channel;
 pub mod descriptors;
 pub mod detached_mount;
 pub mod fork;
+pub mod inflow;
 pub mod pidfd;
 pub mod signals;
 pub mod users;

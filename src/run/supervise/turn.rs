@@ -29,11 +29,10 @@ impl Supervisor {
     /// Waits for something to happen, at most until `until`, and takes note of all that has.
     pub(super) fn turn(&mut self, until: Option<Instant>, starting: Option<&Starting>) {
         let now = Instant::now();
-        let pipe_rests = self.pipe_rests_until.filter(|rest| *rest > now);
         let tick = (self.is_changed && self.front.is_some()).then(|| self.written + OUTCOME_EVERY);
         let look = self.job.recording.next_wakeup();
         let page = self.page_due(until);
-        let timeout = [until, pipe_rests, tick, look, page, self.announcement]
+        let timeout = [until, self.pipe_due(now), tick, look, page, self.announcement]
             .into_iter()
             .flatten()
             .min()
@@ -43,9 +42,6 @@ impl Supervisor {
             let recording = self.job.recording.poll_fd().map(|fd| PollFd::new(fd, PollFlags::POLLIN));
             let recorder_at = recording.is_some().then_some(polls.len());
             polls.extend(recording);
-            if let (Some(pipe), None) = (&self.pipe, pipe_rests) {
-                polls.push(PollFd::new(pipe.as_fd(), PollFlags::POLLIN));
-            }
             polls.extend(self.front.as_ref().map(|front| PollFd::new(front.as_fd(), PollFlags::POLLIN)));
             polls.extend(starting.map(|starting| PollFd::new(starting.poll_fd(), PollFlags::POLLIN)));
             let write = if self.job.mirror.has_waiting() { PollFlags::POLLOUT } else { PollFlags::empty() };
@@ -80,15 +76,31 @@ impl Supervisor {
         }
     }
 
+    /// When to look into the pipe; `None` where it will tell.
+    fn pipe_due(&self, now: Instant) -> Option<Instant> {
+        let pipe = self.pipe.as_ref()?;
+        (!pipe.is_watched()).then(|| self.pipe_rests_until.unwrap_or(now))
+    }
+
     /// Takes one piece from the pipe. Returns whether there may be more at once.
     pub(super) fn pump(&mut self) -> bool {
         /// After a small piece the next one is let grow: a script that prints byte by byte is not woken,
         /// and does not wake the agent, for each of them.
         const REST: Duration = Duration::from_millis(1);
         const SMALL: usize = 64 * 1024;
-        let Some(pipe) = &self.pipe else { return false };
-        match self.job.spool.pump(pipe.as_fd()) {
+        let Some(pipe) = &mut self.pipe else { return false };
+        let mut pumped = self.job.spool.pump(pipe.as_fd());
+        if let Ok(Pumped::Empty) = pumped
+            && !pipe.is_watched()
+        {
+            pipe.watch();
+            // It may have been written to in between.
+            pumped = self.job.spool.pump(pipe.as_fd());
+        }
+        self.pipe_rests_until = None;
+        match pumped {
             Ok(Pumped::Bytes(count)) => {
+                pipe.ignore();
                 self.is_changed = true;
                 // What is there was looked at before these.
                 self.is_mirrored = false;
@@ -98,7 +110,10 @@ impl Supervisor {
                 self.pipe_rests_until = (count < SMALL).then(|| Instant::now() + REST);
                 true
             }
-            Ok(Pumped::Empty) => false,
+            Ok(Pumped::Empty) => {
+                self.pipe_rests_until = Some(Instant::now() + REST);
+                false
+            }
             Ok(Pumped::Ended) | Err(_) => {
                 self.pipe = None;
                 false
