@@ -48,9 +48,9 @@ BOUNDS = (
     ("1,000,000 writes of 1 byte, the same", "1×", beside_tee("output", "1,000,000 1-byte writes")),
     ("processor time for 1 GiB, beside that of `tee`", "1×", beside_tee("output", "1 GiB in 4 KiB writes, processor")),
     (
-        "memory of all processes together, 10 GiB of output",
+        "memory of all processes together, 10 GiB of output, what they share counted once",
         "12 MiB",
-        plain("memory", "peak memory, resident", 12, "MiB"),
+        plain("memory", "peak memory, fair part", 12, "MiB"),
     ),
     (
         "writes to the share in the busiest second, 1,000,000 lines in 30 s",

@@ -241,7 +241,7 @@ fn read_request(named: Option<&Path>, state: &StateDir, stops: &SignalFd) -> Res
 /// Reads to the end; `None` where a stop is asked for first. Somebody may be typing the request.
 fn read_until_stopped(mut from: io::Take<File>, stops: &SignalFd) -> io::Result<Option<Vec<u8>>> {
     let mut text = Vec::new();
-    let mut chunk = vec![0; 64 * 1024];
+    let mut chunk = vec![0; 8 * 1024];
     loop {
         let mut polls =
             [PollFd::new(from.get_ref().as_fd(), PollFlags::POLLIN), PollFd::new(stops.as_fd(), PollFlags::POLLIN)];

@@ -96,6 +96,8 @@ class Agent(Contestant):
         data = base64.b64encode(script.encode()).decode()
         creation = {"scriptSource": "inline", "scriptData": data, "timeout": timeout}
         os.makedirs(f"{self.share}/Users", exist_ok=True)
+        # As the service mounts it: everybody may write.
+        os.chmod(self.share, 0o777)
         os.makedirs(self.state, mode=0o700, exist_ok=True)
         with open(f"{self.state}.json", "w") as file:
             json.dump({"setupScripts": {"scripts": {"creationScript": creation}}}, file)
