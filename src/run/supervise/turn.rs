@@ -111,7 +111,8 @@ impl Supervisor {
                 true
             }
             Ok(Pumped::Empty) => {
-                self.pipe_rests_until = Some(Instant::now() + REST);
+                // The word of the next write is taken as soon as it comes, and must not find the pipe at rest.
+                self.pipe_rests_until = (!pipe.is_watched()).then(|| Instant::now() + REST);
                 false
             }
             Ok(Pumped::Ended) | Err(_) => {
