@@ -152,6 +152,10 @@ impl Stream {
         if written == 0 {
             return Err(io::ErrorKind::WriteZero.into());
         }
+        if written == PIECE {
+            // Under way to the disk already when the share is asked to take note of it.
+            start_writeback(copy, start, written);
+        }
         self.at = self.at.max(start + written);
         self.is_short = written < length;
         self.needs_sync = true;
@@ -263,6 +267,13 @@ impl Stream {
         }
         Ok(at)
     }
+}
+
+/// Has the kernel begin to write a part of a file out, and waits for nothing.
+fn start_writeback(file: &File, at: u64, length: u64) {
+    let (Ok(at), Ok(length)) = (at.try_into(), length.try_into()) else { return };
+    // What is written out already also leaves the cache, where nobody needs it any more.
+    let _ = nix::fcntl::posix_fadvise(file, at, length, nix::fcntl::PosixFadviseAdvice::POSIX_FADV_DONTNEED);
 }
 
 #[cfg(test)]
