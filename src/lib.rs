@@ -13,6 +13,7 @@
 //! - [`show`]: status and logs
 //! - [`log`]: what the agent says of itself
 //! - [`check`]: what is wrong with a request or a script, before anything runs
+//! - [`sync`]: what a mirror could not finish
 //! - [`rehearsal`]: `try`, the same walk on a throw-away share
 //! - [`sys`]: system calls behind names, the only unsafe code
 
@@ -30,6 +31,7 @@ pub mod script;
 pub mod settings;
 pub mod show;
 pub mod steps;
+pub mod sync;
 pub mod sys;
 
 use clap::error::ErrorKind;
@@ -56,7 +58,7 @@ pub fn start() -> u8 {
         Command::Try(args) => rehearsal::rehearse(&args),
         Command::Status(args) => settled(args.given()).and_then(|settings| show::status::status(&settings, &args)),
         Command::Logs(args) => settled(args.given()).and_then(|settings| show::logs::logs(&settings, &args)),
-        Command::Sync(args) => settled(args.given()).and_then(|settings| output::sync::sync(&settings, &args)),
+        Command::Sync(args) => settled(args.given()).and_then(|settings| sync::sync(&settings, &args)),
         Command::Schema(args) => schema(args.document),
     };
     result.unwrap_or_else(|error| {

@@ -23,12 +23,12 @@ use super::{
     cgroup::{self, Leaf},
     internal,
     job::{Job, Notice, Order, is_leaf_name, leaf_name},
+    passthrough::{Passthrough, View},
     recover, supervise,
     terminate::Tree,
 };
 use crate::{
     error::Result,
-    output::passthrough::{Passthrough, View},
     record::{Outcome, state::RunLock},
     show::progress::{Manner, Output},
     sys::{

@@ -16,6 +16,7 @@ pub mod ending;
 pub mod environment;
 pub mod front;
 pub mod job;
+mod passthrough;
 mod preflight;
 pub mod prepare;
 pub mod recording;

@@ -22,8 +22,8 @@ use nix::{
 };
 use serde::{Deserialize, Serialize};
 
+use super::board::Board;
 use crate::{
-    run::board::Board,
     show::progress::{Manner, Progress},
     sys::{
         bell::Bell,

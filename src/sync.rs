@@ -10,15 +10,16 @@ use nix::poll::{PollFd, PollFlags, ppoll};
 use serde::{Deserialize, Serialize};
 use tracing::{info, warn};
 
-use super::{
-    mirror::{Mirror, Target},
-    spool::TAIL,
-    tail,
-};
 use crate::{
     cli::SyncArgs,
     error::{Code, Error, Result},
-    log, page,
+    log,
+    output::{
+        mirror::{Mirror, Target},
+        spool::TAIL,
+        tail,
+    },
+    page,
     record::{
         Outcome,
         names::DETAILS,
