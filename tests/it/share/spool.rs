@@ -71,8 +71,9 @@ fn a_disk_and_a_share_that_are_full_at_the_same_time_cost_what_the_disk_could_no
 fn a_disk_that_is_full_before_the_first_byte_and_free_again_later_keeps_the_rest() {
     let bench = Bench::new();
     small_state(&bench, "4M");
+    // By then the agent has written down that the script runs, and takes no space and gives none back for a while.
     let script = format!(
-        "rest=$(df --output=avail -B1 {STATE} | tail -1); fallocate -l $rest {STATE}/filler || head -c $rest /dev/zero > {STATE}/filler
+        "sleep 0.5; rest=$(df --output=avail -B1 {STATE} | tail -1); fallocate -l $rest {STATE}/filler || head -c $rest /dev/zero > {STATE}/filler
          echo lost; sleep 0.5; rm {STATE}/filler; sleep 0.5; echo kept; exit 6"
     );
     bench.inline(&script, "60s");

@@ -10,13 +10,14 @@ SCRIPTS = {
 
 
 def measure(tell, effort):
-    pair = [all_of.Agent("steps off", "--steps", "off"), all_of.Agent("steps auto")]
+    off, auto = all_of.Agent("steps off", "--steps", "off"), all_of.Agent("steps auto")
+    hook = all_of.Agent("steps by the hook", "--steps", "hook")
     for what, script in SCRIPTS.items():
         for _ in range(effort.rounds(6)):
-            for who in pair:
+            for who in (off, auto, hook):
                 who.prepare(script)
                 # The whole call, the kernel's time for putting the probes in included.
                 tell(what, who.name, [run(who.stages(), who.output).wall], "s")
-    recorded = pair[1].outcome()["steps"]
-    assert recorded.get("unavailable") is None, recorded
-    pair[1].clean()
+                recorded = who.outcome()["steps"]
+                assert (recorded.get("unavailable") is None) == (who is not off), recorded
+    auto.clean()
