@@ -2,6 +2,7 @@
 
 use std::{
     fs::File,
+    io::{self, Write},
     os::fd::AsFd,
     path::{Path, PathBuf},
     time::{Duration, Instant, SystemTime},
@@ -31,7 +32,7 @@ use crate::{
         Outcome,
         history::{History, Started},
         outcome::{self, ScriptKind, SourceKind},
-        state::{Durability, RunDir, RunLock, replace, timestamp},
+        state::{Durability, RunDir, RunLock, private, timestamp},
     },
     request::{Request, ScriptRequest, SharePath, Source, Timeout, Warning},
     script::{Checked, Script, share::NotFound},
@@ -295,7 +296,9 @@ fn file_to_run(script: &Script, run: &RunDir) -> Result<PathBuf> {
         Some(path) if script.is_repaired => std::borrow::Cow::Owned(script.text_named(path)),
         _ => std::borrow::Cow::Borrowed(&script.text),
     };
-    replace(&copy, &text, Durability::Relaxed).map_err(|error| internal("cannot write the script's copy", error))?;
+    // The folder is new, and nobody reads there before the script starts.
+    let write = || private(&copy).create_new(true).open(&copy)?.write_all(&text);
+    write().map_err(|error: io::Error| internal("cannot write the script's copy", error))?;
     Ok(match &script.path {
         Some(path) if !script.is_repaired => path.clone(),
         _ => copy,

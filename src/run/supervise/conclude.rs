@@ -35,9 +35,6 @@ impl Supervisor {
         let over = *self.over.get_or_insert_with(Instant::now);
         self.tell_phase(Phase::Copying);
         self.pump_out();
-        if let Some(leaf) = self.tree.leaf() {
-            leaf.remove();
-        }
         self.pipe_end = None;
         // On a full disk there is room for the mark, the history and the outcome now.
         self.job.run.release_reserve();
@@ -76,6 +73,9 @@ impl Supervisor {
         }
         let tail = self.hand_over_tail();
         self.tell(&Notice::Concluded(over.elapsed()), tail.as_ref());
+        if let Some(leaf) = self.tree.leaf() {
+            leaf.remove();
+        }
         self.note_changed_script();
     }
 
