@@ -332,23 +332,25 @@ pub(super) fn is_blocked(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|number| blocked.contains(&Errno::from_raw(number)))
 }
 
+/// The copy of a run of the tests, on any folder.
+#[cfg(test)]
+pub(super) fn target(share: &std::path::Path) -> Target {
+    Target {
+        share: share.to_owned(),
+        name: "ci-1".into(),
+        word: "creation".into(),
+        stamp: "S".into(),
+        resume: None,
+        user: None,
+        ground: Ground::Any,
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use std::{fs, os::unix::fs::symlink, path::Path};
+    use std::{fs, os::unix::fs::symlink};
 
     use super::*;
-
-    fn target(share: &Path) -> Target {
-        Target {
-            share: share.to_owned(),
-            name: "ci-1".into(),
-            word: "creation".into(),
-            stamp: "S".into(),
-            resume: None,
-            user: None,
-            ground: Ground::Any,
-        }
-    }
 
     #[test]
     fn a_folder_of_somebody_else_is_left_alone() {

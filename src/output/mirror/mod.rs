@@ -305,15 +305,7 @@ mod tests {
     fn what_is_ordered_while_the_end_of_the_copy_is_on_its_way_to_us_is_looked_at_too() {
         let share = tempfile::tempdir().unwrap();
         let spool = tempfile::NamedTempFile::new().unwrap();
-        let target = Target {
-            share: share.path().into(),
-            name: "ci-1".into(),
-            word: "creation".into(),
-            stamp: "S".into(),
-            resume: None,
-            user: None,
-            ground: crate::script::share::Ground::Any,
-        };
+        let target = folder::target(share.path());
         let mut mirror = Mirror::start(target, spool.reopen().unwrap(), Bell::new().unwrap()).unwrap().silent();
         mirror.finish();
         let document = || descriptors::memory_file(c"document", b"content").unwrap();

@@ -281,7 +281,6 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::{output::mirror::Target, script::share::Ground};
 
     struct Bench {
         share: tempfile::TempDir,
@@ -292,15 +291,7 @@ mod tests {
 
     fn bench(content: &[u8]) -> Bench {
         let share = tempfile::tempdir().unwrap();
-        let target = Target {
-            share: share.path().into(),
-            name: "ci-1".into(),
-            word: "creation".into(),
-            stamp: "S".into(),
-            resume: None,
-            user: None,
-            ground: Ground::Any,
-        };
+        let target = super::super::folder::target(share.path());
         let folder = Folder::open(&target, super::super::folder::Rights::Users, None, &[]).unwrap();
         let spool = tempfile::NamedTempFile::new().unwrap();
         fs::write(spool.path(), content).unwrap();
