@@ -51,6 +51,7 @@ const BLOCK_ENVIRONMENT: &str = "environment";
 
 /// Held with a lock as long as somebody reads.
 const OWNER: &str = "owner";
+const OWNER_TO_BE: &str = "owner.new";
 
 /// The file for the script's own bash, and the one for those that sudo starts.
 const SCRIPT: &str = "script";
@@ -113,8 +114,11 @@ impl Hook {
             file.set_permissions(Permissions::from_mode(mode))?;
             Ok::<_, io::Error>((path, file))
         };
-        let owner = Flock::lock(create(OWNER, 0o600)?.1, FlockArg::LockExclusiveNonblock);
+        // It gets its name when it is locked: another run would take one that is not for a dead run's.
+        let (path, file) = create(OWNER_TO_BE, 0o600)?;
+        let owner = Flock::lock(file, FlockArg::LockExclusiveNonblock);
         let owner = owner.map_err(|(_, errno)| io::Error::from(errno))?;
+        fs::rename(path, folder.join(OWNER))?;
         let text = TEXT.replace("@LIMIT@", &MOST_LINES.to_string());
         for name in [SCRIPT, BLOCK] {
             create(name, 0o644)?.1.write_all(text.as_bytes())?;
@@ -337,6 +341,30 @@ mod tests {
         );
         hook.remove();
         assert!(!folder.path().join("hook").exists());
+    }
+
+    #[test]
+    fn at_no_time_does_the_hook_of_a_living_run_look_like_a_dead_ones() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("hook");
+        let is_over = std::sync::atomic::AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                while !is_over.load(std::sync::atomic::Ordering::Relaxed) {
+                    if let Ok(owner) = File::open(path.join(OWNER)) {
+                        // A lock that is had here is that of a folder which was removed in between.
+                        let taken = Flock::lock(owner, FlockArg::LockExclusiveNonblock);
+                        assert!(taken.is_err() || taken.is_ok_and(|owner| owner.metadata().unwrap().nlink() == 0));
+                    }
+                }
+            });
+            for _ in 0..100 {
+                let hook = Hook::new(&path, &[0]);
+                is_over.fetch_or(hook.is_err(), std::sync::atomic::Ordering::Relaxed);
+                hook.unwrap().remove();
+            }
+            is_over.store(true, std::sync::atomic::Ordering::Relaxed);
+        });
     }
 
     #[test]
