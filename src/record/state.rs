@@ -258,7 +258,7 @@ impl RunDir {
     /// Replaces the outcome atomically.
     ///
     /// # Errors
-    /// Those of the local disk. A small reserve, made when the script has started, is given up for the end of the run
+    /// Those of the local disk. A small reserve, made before the script starts, is given up for the end of the run
     /// where the disk is full.
     pub fn write_outcome(&self, outcome: &Outcome, durability: Durability) -> io::Result<()> {
         let text = to_json(outcome);

@@ -194,6 +194,8 @@ impl Supervisor {
         self.job.recording.begin();
         self.job.outcome.state = State::Running;
         self.job.outcome.started_at = state::timestamp(SystemTime::now());
+        // A script that fills the disk needs no time for that.
+        self.job.run.reserve();
         self.begun = self.job.clock.unwrap_or_else(Instant::now);
         let end = self.pipe_end.take().ok_or_else(|| Ending::CannotStart("start", Errno::EBADF.into()))?;
         let started = self.job.invocation.start(end.as_fd(), self.tree.leaf(), &self.job.oom_score);
@@ -218,7 +220,6 @@ impl Supervisor {
     /// Says everywhere that the script runs. Of one that is over by now only its end is told.
     fn announce(&mut self) {
         self.announcement = None;
-        self.job.run.reserve();
         self.publish(Durability::Relaxed);
         self.read_list();
     }

@@ -199,7 +199,9 @@ impl Supervisor {
             return;
         }
         self.wait_for_mirror(until);
-        if !self.is_looked_at() {
+        if self.is_looked_at() {
+            self.confirm();
+        } else {
             // The output is there, and the outcome that says so is not.
             self.is_mirrored = false;
             self.publish_with_page(Durability::Synced);
@@ -290,6 +292,7 @@ impl Supervisor {
     pub(super) fn let_mirror_finish(&mut self) {
         let patience = self.job.flush_wait.max(Duration::from_secs(1));
         let since = Instant::now();
+        let was_mirrored = self.is_mirrored;
         loop {
             let moved = self.job.mirror.moved.max(since);
             if !self.job.mirror.is_alive() || self.stop.is_some() || moved.elapsed() >= patience {
@@ -297,6 +300,9 @@ impl Supervisor {
             }
             if self.job.mirror.is_complete() {
                 if self.is_mirrored {
+                    if !was_mirrored {
+                        self.confirm();
+                    }
                     return;
                 }
                 if !self.is_looked_at() {

@@ -47,9 +47,20 @@ impl Supervisor {
         if self.is_mirrored {
             self.finish_mirror();
         }
+        // Until the share has this as well `sync` has something to do: this machine may go down before.
+        let standing = self.job.outcome.output.mirror;
+        if standing == outcome::Mirror::Current {
+            self.job.outcome.output.mirror = outcome::Mirror::Behind;
+        }
         self.write_down(Durability::Synced);
+        self.job.outcome.output.mirror = standing;
         self.show();
         self.list();
+    }
+
+    /// Writes down that the share has all of it, the outcome that says so included.
+    pub(super) fn confirm(&mut self) {
+        self.write_down(Durability::Relaxed);
     }
 
     /// Brings the outcome up to what is known.

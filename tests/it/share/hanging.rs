@@ -6,7 +6,7 @@ use std::time::Duration;
 use faultfs::{Errno, Fault, Ops, Rule};
 use nix::sys::signal::Signal;
 
-use super::bench::{Bench, STATE};
+use super::bench::{Bench, NAME, STATE};
 use crate::support::{Place, Process, assert_within, wait_until};
 
 #[test]
@@ -156,4 +156,20 @@ fn mirrors(bench: &Bench) -> Vec<Process> {
         name == "ci-setup:mirror\n"
     });
     found
+}
+
+#[test]
+fn the_copy_is_not_recorded_as_complete_before_the_share_has_what_tells_of_the_end() {
+    let bench = Bench::new();
+    bench.share.rule(Rule::new(Fault::Hang, Ops::RENAME).under(format!("Logs/{NAME}/index.html")));
+    bench.inline("cd /; echo text", "60s");
+    let agent = bench.agent(&["--flush-wait", "1000s"]).spawn();
+    wait_until("the script's end", || {
+        let state = bench.room.bash(&format!("cat {STATE}/runs/*/outcome.json")).stdout;
+        if state.contains("\"state\": \"succeeded\"") { Ok(()) } else { Err((state, agent.stderr())) }
+    });
+    assert_eq!(bench.mirror_state(), "behind", "the machine may go down now");
+    bench.share.heal();
+    assert_eq!(agent.wait().code, 0);
+    bench.assert_mirrored("all of it is there");
 }

@@ -39,6 +39,16 @@ fn a_disk_that_fills_up_does_not_stop_the_script_and_what_is_lost_is_told() {
 }
 
 #[test]
+fn a_script_that_fills_the_disk_in_no_time_has_an_outcome() {
+    let bench = Bench::new();
+    small_state(&bench, "4M");
+    bench.inline(&format!("printf %9000000s > {STATE}/filler; exit 7"), "60s");
+    assert_eq!(bench.agent(&["--quiet"]).run().code, 7);
+    let outcome = bench.outcome();
+    assert_eq!((&outcome["state"], &outcome["exitCode"]), (&"failed".into(), &7.into()), "{outcome:#}");
+}
+
+#[test]
 fn a_disk_and_a_share_that_are_full_at_the_same_time_cost_what_the_disk_could_not_keep() {
     let bench = Bench::new();
     small_state(&bench, "4M");
