@@ -199,6 +199,11 @@ impl Spool {
         }
     }
 
+    /// Whether the disk refuses what comes: what has been lost is not marked yet.
+    pub fn is_losing(&self) -> bool {
+        self.losing > 0
+    }
+
     /// Says in the log what was lost at its very end. Best effort: the disk may still be full.
     pub fn mark_end(&mut self) {
         if self.losing > 0 {

@@ -99,6 +99,8 @@ struct Supervisor {
     is_mirrored: bool,
     /// How much had been taken from the pipe when the mirror was last asked to finish.
     asked: u64,
+    /// When that was.
+    asked_at: Instant,
     /// When the script's part was over.
     over: Option<Instant>,
     /// The steps as they were last told.
@@ -154,6 +156,7 @@ impl Supervisor {
             is_changed: false,
             is_mirrored: false,
             asked: 0,
+            asked_at: Instant::now(),
             over: None,
             listed: StepList::default(),
             has_new_steps: false,

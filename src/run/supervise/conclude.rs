@@ -36,11 +36,15 @@ impl Supervisor {
         self.tell_phase(Phase::Copying);
         self.pump_out();
         self.pipe_end = None;
-        // On a full disk there is room for the mark, the history and the outcome now.
-        self.job.run.release_reserve();
+        if self.job.spool.is_losing() {
+            // On a full disk there is room for the mark now.
+            self.job.run.release_reserve();
+        }
         self.job.spool.mark_end();
         // The mirror looks at its copy while the end is written down here.
         self.finish_mirror();
+        // And for the history and the outcome.
+        self.job.run.release_reserve();
         let outcome = &mut self.job.outcome;
         outcome.elapsed_seconds.get_or_insert(self.begun.elapsed().as_secs_f64());
         outcome.ended_at = Some(state::timestamp(SystemTime::now()));
@@ -227,6 +231,7 @@ impl Supervisor {
         if !self.job.spool.has_tail() {
             self.asked = self.job.spool.taken();
         }
+        self.asked_at = Instant::now();
         self.job.mirror.finish();
     }
 
@@ -282,7 +287,7 @@ impl Supervisor {
             self.is_mirrored = true;
             self.publish_with_page(Durability::Relaxed);
             self.finish_mirror();
-        } else if self.asked != self.job.spool.taken() && self.written.elapsed() >= OUTCOME_EVERY {
+        } else if self.asked != self.job.spool.taken() && self.asked_at.elapsed() >= OUTCOME_EVERY {
             self.publish_with_page(Durability::Relaxed);
             self.finish_mirror();
         }

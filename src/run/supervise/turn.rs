@@ -79,7 +79,7 @@ impl Supervisor {
     /// When to look into the pipe; `None` where it will tell.
     fn pipe_due(&self, now: Instant) -> Option<Instant> {
         let pipe = self.pipe.as_ref()?;
-        (!pipe.is_watched()).then(|| self.pipe_rests_until.unwrap_or(now))
+        self.pipe_rests_until.or_else(|| (!pipe.is_watched()).then_some(now))
     }
 
     /// Takes one piece from the pipe. Returns whether there may be more at once.
@@ -107,7 +107,8 @@ impl Supervisor {
                 for bell in &self.job.bells {
                     bell.ring();
                 }
-                self.pipe_rests_until = (count < SMALL).then(|| Instant::now() + REST);
+                let rest = if count < SMALL { REST } else { Duration::ZERO };
+                self.pipe_rests_until = Some(Instant::now() + rest);
                 true
             }
             Ok(Pumped::Empty) => {

@@ -91,6 +91,15 @@ fn a_leftover_that_falls_silent_leaves_a_complete_copy() {
 }
 
 #[test]
+fn a_leftover_that_writes_now_and_then_leaves_a_copy_that_is_complete_in_between() {
+    let bench = Bench::new();
+    bench.inline("(while sleep 1; do echo beat; done) & exit 0", "60s");
+    assert_eq!(bench.run(&[]).0.code, 0);
+    wait_until("a beat", || if bench.mirror_state() == "behind" { Ok(()) } else { Err(bench.spool()) });
+    wait_until_mirrored(&bench, "the copy to be complete");
+}
+
+#[test]
 fn a_tail_that_leftovers_make_longer_is_sent_once_more() {
     let bench = Bench::new();
     let script = "seq 1 100000; (until [ -e /run/gate ]; do sleep 0.01; done; seq 100001 200000) & exit 0";
