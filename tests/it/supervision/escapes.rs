@@ -60,9 +60,13 @@ const ESCAPES: [Escape; 20] = [
         "in a cgroup of somebody else",
         "setsid bash -c 'echo $$ > /sys/fs/cgroup/system.slice/cron.service/cgroup.procs; exec hold MARK' &",
     ),
+    // The first of the chains, and the others wait for it: with them, who opens the session has no processor.
+    with_systemd(
+        "two chains in a session scope",
+        "su - azureuser <<'END' &\nsetsid CHAIN 2\nEND\nuntil test -s /tmp/MARK; do sleep 0.1; done",
+    ),
     anywhere("a chain that forks and exits", "(setsid CHAIN 1 &)"),
     anywhere("four chains that fork and exit", "(setsid CHAIN 4 &)"),
-    with_systemd("two chains in a session scope", "su - azureuser <<'END' &\nsetsid CHAIN 2\nEND"),
 ];
 
 impl Escape {
