@@ -42,7 +42,12 @@ def crowd(found):
 
 
 BOUNDS = (
-    ("a script that does nothing, more than `timeout`", "5 ms", start("no scope, no steps")),
+    ("a script that does nothing, more than `timeout`: the agent's own part", "5 ms", start("no scope, no steps")),
+    (
+        "the same with systemd's scope and the kernel's probes, which wait for grace periods",
+        "5 ms",
+        start("ci-setup-agent"),
+    ),
     ("1 GiB in 4 KiB writes, beside `tee spool > share`", "1×", beside_tee("output", "1 GiB in 4 KiB writes")),
     ("256 MiB in lines of 80 bytes, the same", "1×", beside_tee("output", "256 MiB in 80-byte lines")),
     ("1,000,000 writes of 1 byte, the same", "1×", beside_tee("output", "1,000,000 1-byte writes")),

@@ -17,7 +17,7 @@ REASONS = (
     (
         "start: wall",
         _RECORDS
-        + "; and systemd's scope and the kernel's probes wait for RCU grace periods, of 4 to 8 ms each here (below)",
+        + "; and systemd's scope and the kernel's probes wait for RCU grace periods, of up to 16 ms each here (below)",
     ),
     ("start: ", _RECORDS),
     (
