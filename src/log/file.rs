@@ -2,12 +2,9 @@
 
 use std::{
     ffi::CStr,
-    fs::{DirBuilder, File},
+    fs::File,
     io::{self, Write},
-    os::{
-        fd::OwnedFd,
-        unix::fs::{DirBuilderExt, MetadataExt},
-    },
+    os::{fd::OwnedFd, unix::fs::MetadataExt},
     path::Path,
 };
 
@@ -16,6 +13,8 @@ use nix::{
     fcntl::{OFlag, open, openat, renameat},
     sys::stat::{Mode, SFlag, fstat, fstatat},
 };
+
+use crate::record::state::make_folder;
 
 const NAME: &CStr = c"agent.log";
 
@@ -51,10 +50,7 @@ fn open_folder(path: &Path) -> io::Result<OwnedFd> {
     let folder = match open(path, flags, Mode::empty()) {
         Err(Errno::ENOENT) => {
             // Of the processes of a first run each may find that there is none, and one makes it.
-            match DirBuilder::new().mode(0o700).create(path) {
-                Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
-                _ => {}
-            }
+            make_folder(path)?;
             open(path, flags, Mode::empty())?
         }
         result => result?,

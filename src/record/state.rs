@@ -325,8 +325,7 @@ pub fn to_json(document: &impl Serialize) -> Vec<u8> {
 
 /// Whether that is the id of a creation or a startup script's run, as [`StateDir::create_run`] makes them.
 pub fn is_run_id(text: &str) -> bool {
-    let Some((word, rest)) = text.split_once('-') else { return false };
-    let (stamp, attempt) = rest.split_once('-').map_or((rest, None), |(stamp, attempt)| (stamp, Some(attempt)));
+    let (word, stamp, attempt) = parts(text);
     let is_stamp = stamp.len() == 16
         && stamp.bytes().enumerate().all(|(at, byte)| match at {
             8 => byte == b'T',
@@ -355,13 +354,17 @@ pub fn timestamp_micros(time: SystemTime) -> String {
     humantime::format_rfc3339_micros(time).to_string()
 }
 
+/// A run's id taken apart: the script's word, the stamp, and the attempt's number where it is not the first.
+fn parts(id: &str) -> (&str, &str, Option<&str>) {
+    let (word, rest) = id.split_once('-').unwrap_or(("", id));
+    let (stamp, attempt) = rest.split_once('-').map_or((rest, None), |(stamp, attempt)| (stamp, Some(attempt)));
+    (word, stamp, attempt)
+}
+
 /// Sorts `creation-20261121T205957Z-10` behind `startup-20261121T205957Z-9`.
 fn order_of(id: &str) -> (&str, u32, &str) {
-    let (word, rest) = id.split_once('-').unwrap_or(("", id));
-    match rest.split_once('-') {
-        Some((stamp, attempt)) => (stamp, attempt.parse().unwrap_or(u32::MAX), word),
-        None => (rest, 1, word),
-    }
+    let (word, stamp, attempt) = parts(id);
+    (stamp, attempt.map_or(1, |attempt| attempt.parse().unwrap_or(u32::MAX)), word)
 }
 
 /// Options of a file that only root reads: created with mode 0600, never through a link.

@@ -20,8 +20,8 @@ use crate::{
     steps::{self, Recorder, Starting, Step, Summary, Unavailable, Watch, hook::Hook},
 };
 
-/// How long a start waits for the kernel to put the probes in; it usually takes some 15 ms, and more while a machine that is
-/// being provisioned is busy with itself.
+/// How long a start waits for the kernel to put the probes in; it usually takes some 15 ms, and more while a machine
+/// that is being provisioned is busy with itself.
 const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The variable by which bash finds a file to read before a script.

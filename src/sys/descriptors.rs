@@ -40,10 +40,8 @@ pub fn install_stdio(fds: [BorrowedFd<'_>; 3]) -> io::Result<()> {
     // Out of the way first: a source may itself be 0, 1 or 2 when the caller had closed them.
     let mut high = Vec::new();
     let mut numbers = fds.map(|fd| fd.as_raw_fd());
-    for number in numbers.iter_mut().filter(|number| **number <= 2) {
-        // SAFETY: the number is that of a borrowed descriptor, open as long as this function runs.
-        #[expect(unsafe_code, reason = "borrowing by number what is borrowed already")]
-        let copy = fcntl(unsafe { BorrowedFd::borrow_raw(*number) }, FcntlArg::F_DUPFD_CLOEXEC(10))?;
+    for (fd, number) in fds.into_iter().zip(&mut numbers).filter(|(_, number)| **number <= 2) {
+        let copy = fcntl(fd, FcntlArg::F_DUPFD_CLOEXEC(10))?;
         // SAFETY: fcntl has just made this descriptor for us.
         #[expect(unsafe_code, reason = "taking ownership of a new descriptor")]
         high.push(unsafe { OwnedFd::from_raw_fd(copy) });

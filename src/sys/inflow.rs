@@ -6,7 +6,7 @@
 
 use std::{
     io,
-    os::fd::{AsFd, BorrowedFd, OwnedFd},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
 };
 
 use nix::{
@@ -31,7 +31,7 @@ impl Inflow {
         let owner = std::process::id().cast_signed();
         // SAFETY: F_SETOWN takes a number and only says whom the kernel sends signals to.
         #[expect(unsafe_code, reason = "F_SETOWN has no wrapper in nix")]
-        Errno::result(unsafe { libc::fcntl(std::os::fd::AsRawFd::as_raw_fd(&pipe), libc::F_SETOWN, owner) })?;
+        Errno::result(unsafe { libc::fcntl(pipe.as_raw_fd(), libc::F_SETOWN, owner) })?;
         Ok(Self { pipe, is_watched: false })
     }
 
@@ -42,16 +42,18 @@ impl Inflow {
 
     /// Has SIGIO tell of the next write. What came before is not told: look once more after this.
     pub fn watch(&mut self) {
-        self.set(OFlag::O_ASYNC, true);
+        self.set(true);
     }
 
     /// Lets writes go by without a word.
     pub fn ignore(&mut self) {
-        self.set(OFlag::empty(), false);
+        self.set(false);
     }
 
-    fn set(&mut self, flag: OFlag, is_watched: bool) {
-        if self.is_watched != is_watched && fcntl(&self.pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK | flag)).is_ok() {
+    fn set(&mut self, is_watched: bool) {
+        let mut flags = OFlag::O_NONBLOCK;
+        flags.set(OFlag::O_ASYNC, is_watched);
+        if self.is_watched != is_watched && fcntl(&self.pipe, FcntlArg::F_SETFL(flags)).is_ok() {
             self.is_watched = is_watched;
         }
     }

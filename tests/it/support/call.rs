@@ -197,17 +197,13 @@ impl Spawned {
             if let Some(status) = self.child.try_wait().expect("wait") {
                 break status;
             }
-            self.continue_nsenter();
+            continue_nsenter(self.child.id().cast_signed());
             std::thread::sleep(pause);
             pause = (pause * 2).min(Duration::from_millis(20));
         };
         let (stdout, stderr) = (text(&self.stdout), text(&self.stderr));
         let bytes = self.stdout.lock().expect("a stream").bytes.clone();
         Ran { stdout, stderr, code: shell_code(status), bytes }
-    }
-
-    fn continue_nsenter(&self) {
-        continue_nsenter(self.child.id().cast_signed());
     }
 }
 

@@ -16,7 +16,8 @@ RECENTLY = 60  # seconds
 def measure(tell, effort):
     # What systemd's scope and the kernel's probes take is told apart from what the agent itself takes.
     alone, unrecorded = all_of.Agent("no scope, no steps", "--steps", "off"), all_of.Agent("no steps", "--steps", "off")
-    others = [all_of.Bare(), all_of.Timeout(), all_of.Tee(), all_of.SystemdRun(), all_of.Conmon(), all_of.Google()]
+    timeout = all_of.Timeout()
+    others = [all_of.Bare(), timeout, all_of.Tee(), all_of.SystemdRun(), all_of.Conmon(), all_of.Google()]
     slow = [all_of.Waagent(), all_of.CloudInit()]
     everyone = [all_of.Agent(), unrecorded, alone, *others, *slow]
     without_systemd = WithoutSystemd()
@@ -28,9 +29,10 @@ def measure(tell, effort):
     if effort.is_full:
         time.sleep(RECENTLY)
     # Those of the bound first, and by themselves.
-    for who, number in in_turn([all_of.Timeout(), alone], effort.rounds(20)):
+    pair = [timeout, alone]
+    for who, _ in in_turn(pair, effort.rounds(20)):
         once(tell, who, without_systemd if who is alone else USUALLY)
-    rest = [who for who in everyone if who is not alone and not isinstance(who, all_of.Timeout)]
+    rest = [who for who in everyone if who not in pair]
     for who, number in in_turn(rest, effort.rounds(20)):
         if who not in slow or number < effort.rounds(3):
             once(tell, who, USUALLY)
