@@ -43,12 +43,16 @@ impl Supervisor {
         loop {
             let round = Instant::now();
 
+            // The kernel may be done with all of a leaf before anybody looks: that was a kill all the same.
+            let had_children = !self.is_childless;
             let alive = self.kill();
 
+            if had_children || !alive.is_empty() {
+                rounds += 1;
+            }
             if alive.is_empty() && self.is_childless {
                 break;
             }
-            rounds += 1;
             if standstill.is_reached(&alive) {
                 self.job.outcome.processes.unkillable_count = alive.len() as u64;
                 self.job.outcome.processes.unkillable = tree::described(&alive);
